@@ -1,0 +1,170 @@
+package ipip
+
+// Encapsulation by template: the outer headers are laid down once, and each packet gets a copy with TOS, length, id, flags,
+// TTL and checksum patched in.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/culvert-net/culvert/checksum"
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/tunnel"
+)
+
+// EncapConfig describes the outer headers of a tunnel to one remote end. Src, Dst and, unless Raw, the MAC addresses must
+// be set; the zero value of every other field is Linux's default.
+type EncapConfig struct {
+	Src, Dst       netip.Addr   // outer IPv4 addresses: the local and the remote end
+	SrcMAC, DstMAC ethernet.MAC // outer Ethernet addresses: the local port's, and the next hop's
+	Raw            bool         // no outer Ethernet header
+
+	TTL        uint8 // outer time to live; 0 takes the inner one
+	TOS        uint8 // outer type of service; its ECN bits are ignored, they follow from the inner packet
+	InheritTOS bool  // take the inner one instead
+
+	// NoPMTUDisc copies the inner don't-fragment flag; otherwise it is set, and routers on the way report packets that
+	// are too large ('pmtudisc', the default).
+	NoPMTUDisc bool
+
+	Profile tunnel.Profile // RFC refuses packets whose source is the tunnel's own entry or exit; Linux carries them
+}
+
+// Encapsulator puts IPv4 packets into IPv4 packets towards one remote end. It does not change after [NewEncapsulator] and
+// is safe for concurrent use.
+type Encapsulator struct {
+	template [Overhead]byte
+	sum      uint32 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
+
+	frame int // where the outer IPv4 header starts: 0 if raw
+
+	tos, tosMask uint8    // outer TOS, and the bits of the inner one to add
+	ecn          [4]uint8 // inner to outer congestion mark
+	ttl          uint8    // 0 inherits
+	df, dfMask   uint16   // outer flags, and the bits of the inner ones to add
+
+	refuse   bool // sources that are the tunnel's own ends
+	src, dst uint32
+}
+
+const wordDF uint16 = uint16(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
+
+// NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
+func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	e := &Encapsulator{
+		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
+		refuse: c.Profile == tunnel.RFC, src: number(c.Src), dst: number(c.Dst),
+	}
+	if c.Raw {
+		e.frame = 0
+	}
+	if c.InheritTOS {
+		e.tos, e.tosMask = 0, 0xfc
+	}
+	if c.NoPMTUDisc {
+		e.df, e.dfMask = 0, wordDF
+	}
+	for i := range e.ecn {
+		e.ecn[i] = uint8(c.Profile.EncapECN(ipv4.ECN(i)))
+	}
+	outer := ipv4.Fields{Protocol: Protocol, Src: c.Src.As4(), Dst: c.Dst.As4()}
+	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.template[:])
+	ip, err2 := outer.Put(e.template[ethernet.HeaderLen:], 0)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	e.sum = uint32(checksum.Add(^ip.Checksum(), ^ip.TotalLen()))
+	return e, nil
+}
+
+// check reports every field that is wrong.
+func (c *EncapConfig) check() error {
+	var errs []error
+	for _, a := range []struct {
+		field string
+		addr  netip.Addr
+	}{{"Src", c.Src}, {"Dst", c.Dst}} {
+		if !a.addr.Is4() || a.addr.IsUnspecified() {
+			errs = append(errs, fmt.Errorf("ipip: EncapConfig.%s is %v: want an IPv4 address", a.field, a.addr))
+		}
+	}
+	if c.Raw && (!c.SrcMAC.IsZero() || !c.DstMAC.IsZero()) {
+		errs = append(errs, errors.New("ipip: EncapConfig.Raw leaves no place for SrcMAC and DstMAC: clear one or the others"))
+	}
+	if !c.Raw && !c.SrcMAC.IsStation() {
+		errs = append(errs, fmt.Errorf("ipip: EncapConfig.SrcMAC is %v: want a unicast address, or Raw set", c.SrcMAC))
+	}
+	if !c.Raw && c.DstMAC.IsZero() {
+		errs = append(errs, errors.New("ipip: EncapConfig.DstMAC is zero: want the next hop's address, or Raw set"))
+	}
+	if c.TTL != 0 && c.NoPMTUDisc {
+		errs = append(errs, fmt.Errorf("ipip: EncapConfig.TTL is %d: NoPMTUDisc needs the inner one, 0, "+
+			"or a packet that loops through the tunnel never dies", c.TTL))
+	}
+	if c.Profile > tunnel.RFC {
+		errs = append(errs, fmt.Errorf("ipip: EncapConfig.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
+	}
+	return errors.Join(errs...)
+}
+
+// Encapsulate puts the outer headers in front of the IPv4 packet in b, which stays the caller's. id is the outer
+// identification: the caller's to choose, rising and not 0 (Linux does so even with DF).
+//
+// It returns [ErrInner], [ErrTTL], [ErrLoop], [ErrTooLong] or [packet.ErrHeadroom], and leaves b as it was, for a packet
+// that must not or cannot be encapsulated. It allocates nothing.
+func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
+	inner := b.Bytes()
+	if len(inner) < ipv4.HeaderLen {
+		return ErrInner
+	}
+	p := (*[ipv4.HeaderLen]byte)(inner)
+	switch {
+	case p[0]>>4 != 4:
+		return ErrInner
+	case p[8] == 0:
+		return ErrTTL
+	}
+	if e.refuse {
+		if src := binary.BigEndian.Uint32(p[12:]); src == e.src || src == e.dst {
+			return ErrLoop
+		}
+	}
+	total := OverheadIP + len(inner)
+	if total > ipv4.MaxLen {
+		return ErrTooLong
+	}
+	tos := e.tos | p[1]&e.tosMask | e.ecn[p[1]&3]
+	flags := e.df | binary.BigEndian.Uint16(p[6:])&e.dfMask
+	ttl := e.ttl
+	if ttl == 0 {
+		ttl = p[8]
+	}
+
+	room, err := b.Prepend(e.frame + OverheadIP)
+	if err != nil {
+		return err
+	}
+	var ip *[OverheadIP]byte
+	if e.frame == 0 {
+		ip = (*[OverheadIP]byte)(room)
+		copy(ip[:], e.template[ethernet.HeaderLen:])
+	} else {
+		whole := (*[Overhead]byte)(room)
+		*whole = e.template
+		ip = (*[OverheadIP]byte)(whole[ethernet.HeaderLen:])
+	}
+	// The sum of the words that differ is below 2^20: two folds are enough.
+	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(flags) + uint32(ttl)<<8
+	sum = sum&0xffff + sum>>16
+	sum += sum >> 16
+	binary.BigEndian.PutUint64(ip[0:], 0x45<<56|uint64(tos)<<48|uint64(total)<<32|uint64(id)<<16|uint64(flags))
+	binary.BigEndian.PutUint32(ip[8:], uint32(ttl)<<24|Protocol<<16|uint32(^uint16(sum)))
+	return nil
+}
