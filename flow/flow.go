@@ -59,10 +59,7 @@ var withPorts = [4]uint64{
 	2: 1<<(132-128) | 1<<(136-128),
 }
 
-func hasPorts(protocol uint8) bool { return portBit(protocol) != 0 }
-
-// portBit returns 1 if the protocol has ports, else 0: without a branch, as a mask for the hash.
-func portBit(protocol uint8) uint64 { return withPorts[protocol>>6] >> (protocol & 63) & 1 }
+func hasPorts(protocol uint8) bool { return withPorts[protocol>>6]>>(protocol&63)&1 != 0 }
 
 // Hasher hashes flows under a secret key. The zero Hasher works and has a publicly known key; [NewHasher] and
 // [RandomHasher] make others. It is a small value, safe for concurrent use.
@@ -95,12 +92,22 @@ func (h Hasher) IsZero() bool { return h == Hasher{} }
 // mix is the whole hash: one wide multiplication of two keyed words, folded. It never returns 0, which stands for 'not
 // computed' where a hash travels with a packet.
 func (h Hasher) mix(a, b uint64) uint32 {
-	hi, lo := bits.Mul64(a^h.k0^c0, b^h.k1^c1)
-	x := hi ^ lo
-	return (uint32(x>>32) ^ uint32(x)) | 1
+	hi, lo := bits.Mul64(a^h.k0, b^h.k1^c1)
+	return uint32(hi^lo) | 1
 }
 
-// IPv4 hashes an IPv4 packet by addresses and protocol, and by ports if it has them and is no fragment. The packet need
+// Words hashes an IPv4 packet without options as [Hasher.IPv4] does, given as the numbers that its first three times eight
+// bytes make in network byte order: for callers who have loaded them anyway.
+func (h Hasher) Words(w0, w1, w2 uint64) uint32 {
+	const moreOrOffset = 0x3fff // the MF flag and the fragment offset
+	addrs, ports := w1<<32|w2>>32, uint64(uint32(w2))
+	if w0&moreOrOffset != 0 || !hasPorts(uint8(w1>>48)) {
+		ports = 0
+	}
+	return h.mix(addrs, ports)
+}
+
+// IPv4 hashes an IPv4 packet by addresses, and by ports if it has them and is no fragment. The packet need
 // not be validated; one shorter than its header hashes like any bytes.
 func (h Hasher) IPv4(packet []byte) uint32 {
 	if len(packet) < ipv4.HeaderLen {
@@ -108,20 +115,18 @@ func (h Hasher) IPv4(packet []byte) uint32 {
 	}
 	p := (*[ipv4.HeaderLen]byte)(packet)
 	n := ipv4.HeaderLen
-	if p[0] != 4<<4|ipv4.HeaderLen/4 {
+	if p[0] != plainIPv4 {
 		n = max(n, int(p[0]&0xf)*4)
 	}
-	var ports uint32
+	w2 := uint64(binary.BigEndian.Uint32(p[16:])) << 32
 	if len(packet) >= n+4 {
-		ports = binary.BigEndian.Uint32(packet[n:])
+		w2 |= uint64(binary.BigEndian.Uint32(packet[n:]))
 	}
-	const moreOrOffset = 0x3fff // the MF flag and the fragment offset
-	fragment := uint64(binary.BigEndian.Uint16(p[6:]) & moreOrOffset)
-	whole := (fragment - 1) >> 63 // 1 if no fragment
-	protocol := p[9]
-	mask := -(portBit(protocol) & whole) // all ones if the ports count
-	return h.mix(binary.BigEndian.Uint64(p[12:]), uint64(ports)&mask|uint64(protocol)<<32)
+	return h.Words(binary.BigEndian.Uint64(p[0:]), binary.BigEndian.Uint64(p[8:]), w2)
 }
+
+// plainIPv4 is the first byte of an IPv4 header without options.
+const plainIPv4 = 4<<4 | ipv4.HeaderLen/4
 
 // IPv6 hashes an IPv6 packet by addresses and next header, and by flow label (RFC 6437) or, if that is zero, by ports
 // where the transport header follows at once. The packet need not be validated.
@@ -142,17 +147,23 @@ func (h Hasher) IPv6(packet []byte) uint32 {
 
 // Frame hashes an Ethernet frame: by the IP packet in it, behind VLAN tags, or else by addresses and EtherType.
 func (h Hasher) Frame(frame []byte) uint32 {
-	const ipAt = ethernet.HeaderLen
-	if len(frame) >= ipAt+ipv4.HeaderLen && binary.BigEndian.Uint16(frame[ipAt-2:]) == ethernet.TypeIPv4 {
-		return h.IPv4(frame[ipAt:])
-	}
-	at, etherType := Network(frame)
-	switch etherType {
-	case ethernet.TypeIPv4:
-		if len(frame) >= at+ipv4.HeaderLen {
-			return h.IPv4(frame[at:])
+	const ip = ethernet.HeaderLen
+	if len(frame) >= ip+24 {
+		p := (*[ip + 24]byte)(frame)
+		if binary.BigEndian.Uint16(p[ip-2:]) == ethernet.TypeIPv4 && p[ip] == plainIPv4 { // nearly every frame
+			return h.Words(binary.BigEndian.Uint64(p[ip:]), binary.BigEndian.Uint64(p[ip+8:]), binary.BigEndian.Uint64(p[ip+16:]))
 		}
-	case ethernet.TypeIPv6:
+	}
+	return h.anyFrame(frame)
+}
+
+// anyFrame is [Hasher.Frame] for frames of every kind.
+func (h Hasher) anyFrame(frame []byte) uint32 {
+	at, etherType := Network(frame)
+	switch {
+	case etherType == ethernet.TypeIPv4 && len(frame) >= at+ipv4.HeaderLen:
+		return h.IPv4(frame[at:])
+	case etherType == ethernet.TypeIPv6:
 		return h.IPv6(frame[at:])
 	}
 	return h.short(frame)

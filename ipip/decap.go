@@ -1,6 +1,6 @@
 package ipip
 
-// Decapsulation: one look at the words that have but one right value, and only if that fails a second, slow look that says
+// Decapsulation: one look at the words that have but one right value, and only if that fails a second, slower look that says
 // what is wrong or accepts what is merely unusual.
 
 import (
@@ -112,48 +112,23 @@ func (c *DecapConfig) check() error {
 // peer than configured. Fragments are refused with [ErrFragment]. Outer options, VLAN tags and bytes behind the declared
 // length are accepted. The inner checksum is the next hop's to verify. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
-	p := b.Bytes()
-	ip, start, end := d.frame, d.frame+OverheadIP, d.fast(p)
-	if end == 0 {
-		var err error
-		if ip, start, end, err = d.slow(p); err != nil {
-			return Info{}, err
-		}
-	}
-	info := Info{src: binary.BigEndian.Uint32(p[ip+12:]), dst: binary.BigEndian.Uint32(p[ip+16:])}
-	if d.peers != nil && uint64(info.src) != d.peer {
-		if _, ok := d.peers[info.src]; !ok {
-			return Info{}, ErrPeer
-		}
-	}
-	if mark := ipv4.ECN(p[ip+1] & 3); mark != ipv4.NotECT {
-		if err := tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(p[start:end]), mark); err != nil {
-			return Info{}, err
-		}
-	}
-	tunnel.Strip(b, start, end)
-	return info, nil
-}
-
-// fast looks at a packet of the usual kind: no VLAN tag, no options in either header. It returns where the inner packet ends;
-// 0 for any other packet, right or wrong.
-func (d *Decapsulator) fast(packet []byte) (end int) {
 	const (
 		inner = ipv4.HeaderLen
 		need  = inner + ipv4.HeaderLen
 	)
+	packet := b.Bytes()
 	if len(packet) < d.frame+need {
-		return 0
+		return d.general(b)
 	}
 	if d.frame != 0 && binary.BigEndian.Uint16(packet[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-		return 0
+		return d.general(b)
 	}
 	p := (*[need]byte)(packet[d.frame:])
 	w0 := binary.BigEndian.Uint64(p[0:])
 	w1 := binary.BigEndian.Uint64(p[8:])
-	w2 := binary.BigEndian.Uint64(p[16:]) // outer destination, first half of the inner length word
+	w2 := binary.BigEndian.Uint64(p[16:]) // outer destination; inner version, IHL, TOS and total length
 	const (
-		mask0 = 0xff00_0000_0000_3fff // version, IHL, MF and fragment offset
+		mask0 = 0xff03_0000_0000_3fff // version, IHL, congestion mark, MF and fragment offset
 		want0 = 0x4500_0000_0000_0000
 		mask1 = 0x00ff_0000_0000_0000 // protocol
 		want1 = uint64(Protocol) << 48
@@ -162,41 +137,62 @@ func (d *Decapsulator) fast(packet []byte) (end int) {
 	)
 	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2&mask2 ^ want2) | (w2^d.wantDst)&d.maskDst
 	total, innerTotal := int(uint16(w0>>32)), int(uint16(w2))
-	if odd != 0 || total > len(packet)-d.frame || innerTotal > total-inner || innerTotal < ipv4.HeaderLen {
-		return 0
+	if odd != 0 || total > len(packet)-d.frame || innerTotal > total-inner || innerTotal < ipv4.HeaderLen ||
+		!checksum.OK20(w0, w1, uint32(w2>>32)) {
+		return d.general(b)
 	}
-	if checksum.Sum20((*[ipv4.HeaderLen]byte)(p[:])) != 0xffff {
-		return 0
+	info := Info{src: uint32(w1), dst: uint32(w2 >> 32)}
+	if uint64(info.src) != d.peer && !d.known(info) {
+		return Info{}, ErrPeer
 	}
-	return d.frame + inner + innerTotal
+	return info, b.Strip(d.frame+inner, d.frame+inner+innerTotal)
 }
 
-// slow looks at a packet step by step, and names what is wrong with it.
-func (d *Decapsulator) slow(b []byte) (ipAt, start, end int, err error) {
+// known reports whether the packet comes from a peer.
+func (d *Decapsulator) known(info Info) bool {
+	if d.peers == nil {
+		return true
+	}
+	_, ok := d.peers[info.src]
+	return ok
+}
+
+// general is [Decapsulator.Decapsulate] for every packet, step by step; it names what is wrong. The latter does the usual ones by
+// itself: no VLAN tag, no options in either header, no congestion mark.
+func (d *Decapsulator) general(b *packet.Buffer) (Info, error) {
+	p, at := b.Bytes(), 0
 	if d.frame != 0 {
-		eth, _, err := ethernet.Parse(b)
+		eth, _, err := ethernet.Parse(p)
 		if err != nil {
-			return 0, 0, 0, err
+			return Info{}, err
 		}
 		if eth.EtherType() != ethernet.TypeIPv4 {
-			return 0, 0, 0, ErrNotIPIP
+			return Info{}, ErrNotIPIP
 		}
-		ipAt = eth.Len()
+		at = eth.Len()
 	}
-	outer, payload, err := ipv4.Parse(b[ipAt:])
+	outer, payload, err := ipv4.Parse(p[at:])
 	if err != nil {
-		return 0, 0, 0, err
+		return Info{}, err
 	}
 	if !outer.ChecksumOK() {
-		return 0, 0, 0, ipv4.ErrChecksum
+		return Info{}, ipv4.ErrChecksum
 	}
 	inner, _, err := Parse(outer, payload)
 	if err != nil {
-		return 0, 0, 0, err
+		return Info{}, err
 	}
-	if d.local.IsValid() && d.local.As4() != outer.Dst() {
-		return 0, 0, 0, ErrLocal
+	src, dst := outer.Src(), outer.Dst()
+	info := Info{src: binary.BigEndian.Uint32(src[:]), dst: binary.BigEndian.Uint32(dst[:])}
+	switch {
+	case d.local.IsValid() && d.local.As4() != dst:
+		return Info{}, ErrLocal
+	case !d.known(info):
+		return Info{}, ErrPeer
 	}
-	start = ipAt + outer.Len()
-	return ipAt, start, start + int(inner.TotalLen()), nil
+	if err := tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(inner.Bytes()), outer.ECN()); err != nil {
+		return Info{}, err
+	}
+	start := at + outer.Len()
+	return info, b.Strip(start, start+int(inner.TotalLen()))
 }

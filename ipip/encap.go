@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 
 	"github.com/culvert-net/culvert/checksum"
@@ -37,7 +38,8 @@ type EncapConfig struct {
 // Encapsulator puts IPv4 packets into IPv4 packets towards one remote end. It does not change after [NewEncapsulator] and
 // is safe for concurrent use.
 type Encapsulator struct {
-	template [Overhead]byte
+	ethernet [ethernet.HeaderLen]byte
+	addrs    uint64 // outer source and destination
 	sum      uint32 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
 
 	frame int // where the outer IPv4 header starts: 0 if raw
@@ -47,8 +49,7 @@ type Encapsulator struct {
 	ttl          uint8    // 0 inherits
 	df, dfMask   uint16   // outer flags, and the bits of the inner ones to add
 
-	refuse   bool // sources that are the tunnel's own ends
-	src, dst uint32
+	refuse bool // sources that are the tunnel's own ends
 }
 
 const wordDF uint16 = uint16(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
@@ -60,7 +61,8 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	}
 	e := &Encapsulator{
 		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
-		refuse: c.Profile == tunnel.RFC, src: number(c.Src), dst: number(c.Dst),
+		refuse: c.Profile == tunnel.RFC,
+		addrs:  uint64(number(c.Src))<<32 | uint64(number(c.Dst)),
 	}
 	if c.Raw {
 		e.frame = 0
@@ -75,8 +77,8 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 		e.ecn[i] = uint8(c.Profile.EncapECN(ipv4.ECN(i)))
 	}
 	outer := ipv4.Fields{Protocol: Protocol, Src: c.Src.As4(), Dst: c.Dst.As4()}
-	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.template[:])
-	ip, err2 := outer.Put(e.template[ethernet.HeaderLen:], 0)
+	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.ethernet[:])
+	ip, err2 := outer.Put(make([]byte, OverheadIP), 0)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
@@ -120,51 +122,54 @@ func (c *EncapConfig) check() error {
 // It returns [ErrInner], [ErrTTL], [ErrLoop], [ErrTooLong] or [packet.ErrHeadroom], and leaves b as it was, for a packet
 // that must not or cannot be encapsulated. It allocates nothing.
 func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
-	inner := b.Bytes()
-	if len(inner) < ipv4.HeaderLen {
+	n := b.Len()
+	if n < ipv4.HeaderLen {
 		return ErrInner
 	}
-	p := (*[ipv4.HeaderLen]byte)(inner)
-	switch {
-	case p[0]>>4 != 4:
-		return ErrInner
-	case p[8] == 0:
-		return ErrTTL
-	}
-	if e.refuse {
-		if src := binary.BigEndian.Uint32(p[12:]); src == e.src || src == e.dst {
-			return ErrLoop
-		}
-	}
-	total := OverheadIP + len(inner)
-	if total > ipv4.MaxLen {
+	if n > ipv4.MaxLen-OverheadIP {
 		return ErrTooLong
 	}
-	tos := e.tos | p[1]&e.tosMask | e.ecn[p[1]&3]
-	flags := e.df | binary.BigEndian.Uint16(p[6:])&e.dfMask
-	ttl := e.ttl
-	if ttl == 0 {
-		ttl = p[8]
-	}
-
-	room, err := b.Prepend(e.frame + OverheadIP)
+	whole, err := b.Prepend(e.frame + OverheadIP)
 	if err != nil {
 		return err
 	}
-	var ip *[OverheadIP]byte
-	if e.frame == 0 {
-		ip = (*[OverheadIP]byte)(room)
-		copy(ip[:], e.template[ethernet.HeaderLen:])
-	} else {
-		whole := (*[Overhead]byte)(room)
-		*whole = e.template
-		ip = (*[OverheadIP]byte)(whole[ethernet.HeaderLen:])
+	p := (*[OverheadIP + ipv4.HeaderLen]byte)(whole[e.frame:])
+	w0 := binary.BigEndian.Uint64(p[OverheadIP:])
+	ttl := p[OverheadIP+8]
+	if w0>>60 != 4 || ttl == 0 || e.refuse {
+		if err := e.check(p); err != nil {
+			_ = b.TrimFront(e.frame + OverheadIP)
+			return err
+		}
 	}
-	// The sum of the words that differ is below 2^20: two folds are enough.
+	if e.ttl != 0 {
+		ttl = e.ttl
+	}
+	total := uint64(OverheadIP + n)
+	tos := uint64(e.tos | uint8(w0>>48)&e.tosMask | e.ecn[w0>>48&3])
+	flags := uint64(e.df | uint16(w0)&e.dfMask)
 	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(flags) + uint32(ttl)<<8
-	sum = sum&0xffff + sum>>16
-	sum += sum >> 16
-	binary.BigEndian.PutUint64(ip[0:], 0x45<<56|uint64(tos)<<48|uint64(total)<<32|uint64(id)<<16|uint64(flags))
-	binary.BigEndian.PutUint32(ip[8:], uint32(ttl)<<24|Protocol<<16|uint32(^uint16(sum)))
+	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
+	if e.frame != 0 {
+		*(*[ethernet.HeaderLen]byte)(whole) = e.ethernet
+	}
+	binary.BigEndian.PutUint64(p[0:], 0x45<<56|tos<<48|total<<32|uint64(id)<<16|flags)
+	binary.BigEndian.PutUint32(p[8:], uint32(ttl)<<24|Protocol<<16|^sum>>16)
+	binary.BigEndian.PutUint64(p[12:], e.addrs)
+	return nil
+}
+
+// check says whether the inner packet behind the place of the outer header may be encapsulated.
+func (e *Encapsulator) check(p *[OverheadIP + ipv4.HeaderLen]byte) error {
+	inner := p[OverheadIP:]
+	src := uint64(binary.BigEndian.Uint32(inner[12:]))
+	switch {
+	case inner[0]>>4 != 4:
+		return ErrInner
+	case inner[8] == 0:
+		return ErrTTL
+	case e.refuse && (src == e.addrs>>32 || src == e.addrs&0xffffffff):
+		return ErrLoop
+	}
 	return nil
 }

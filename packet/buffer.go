@@ -115,14 +115,14 @@ func (b *Buffer) Headroom() int { return int(b.off) }
 // Tailroom returns how many bytes [Buffer.Extend] can take.
 func (b *Buffer) Tailroom() int { return len(b.mem) - int(b.end) }
 
-// Prepend takes n bytes of headroom into the packet and returns them, for a header to be written; they hold stale
-// bytes. It returns [ErrHeadroom] if there are fewer.
+// Prepend takes n bytes of headroom into the packet and returns the whole packet; its first n bytes are stale, for a header
+// to be written. It returns [ErrHeadroom] if there are fewer.
 func (b *Buffer) Prepend(n int) ([]byte, error) {
 	if uint(n) > uint(b.off) {
 		return nil, ErrHeadroom
 	}
 	b.off -= uint32(n)
-	return b.mem[b.off : int(b.off)+n], nil
+	return b.mem[b.off:b.end], nil
 }
 
 // TrimFront cuts n bytes off the front, which become headroom. It returns [ErrShort] if there are fewer.
@@ -140,6 +140,21 @@ func (b *Buffer) Truncate(n int) error {
 		return ErrShort
 	}
 	b.end = b.off + uint32(n)
+	return nil
+}
+
+// Strip cuts the packet to its bytes start to end, and forgets what was known of the headers that are gone: VLAN tag, flow hash,
+// checksum state, but for a partial checksum of what is left. It returns [ErrShort] if there are no such bytes.
+func (b *Buffer) Strip(start, end int) error {
+	if uint(end) > uint(b.end-b.off) || uint(start) > uint(end) {
+		return ErrShort
+	}
+	b.end = b.off + uint32(end)
+	b.off += uint32(start)
+	b.hash, b.tag = 0, ethernet.Tag{}
+	if b.csum != ChecksumPartial || uint32(b.csumStart) < b.off {
+		b.csum = ChecksumUnknown
+	}
 	return nil
 }
 
@@ -186,23 +201,26 @@ func (b *Buffer) SetHash(h uint32) { b.hash = h }
 // VLAN returns the VLAN tag that a device stripped off the frame, the zero Tag if there is none.
 func (b *Buffer) VLAN() ethernet.Tag { return b.tag }
 
+// HasVLAN reports whether a VLAN tag travels beside the frame.
+func (b *Buffer) HasVLAN() bool { return b.tag.TPID != 0 }
+
 // SetVLAN stores a VLAN tag beside the frame; the zero Tag removes it.
 func (b *Buffer) SetVLAN(t ethernet.Tag) { b.tag = t }
 
 // InsertVLAN puts the VLAN tag that travels beside the frame back into it, for a device that cannot. It returns
 // [ErrHeadroom] or [ErrShort] if it cannot, and does nothing if there is no tag.
 func (b *Buffer) InsertVLAN() error {
-	if b.tag == (ethernet.Tag{}) {
+	if !b.HasVLAN() {
 		return nil
 	}
 	if b.Len() < ethernet.HeaderLen {
 		return ErrShort
 	}
-	if _, err := b.Prepend(ethernet.TagLen); err != nil {
+	p, err := b.Prepend(ethernet.TagLen)
+	if err != nil {
 		return err
 	}
 	const macs = 2 * ethernet.MACLen
-	p := b.Bytes()
 	copy(p[:macs], p[ethernet.TagLen:])
 	binary.BigEndian.PutUint16(p[macs:], b.tag.TPID)
 	binary.BigEndian.PutUint16(p[macs+2:], uint16(b.tag.TCI))

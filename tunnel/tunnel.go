@@ -7,9 +7,7 @@ import (
 	"errors"
 
 	"github.com/culvert-net/culvert/checksum"
-	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/ipv4"
-	"github.com/culvert-net/culvert/packet"
 )
 
 // IPv6HeaderLen is the length in bytes of the fixed IPv6 header (RFC 8200 section 3), which tunnels carry and mark
@@ -131,16 +129,4 @@ func (r Ports) OrDefault() (Ports, error) {
 func (r Ports) Port(hash uint32) uint16 {
 	hash ^= hash << 16
 	return r.Min + uint16(uint64(hash)*uint64(r.Max-r.Min)>>32)
-}
-
-// Strip cuts b to the inner packet at bytes start to end, which must lie within it, and forgets what was known of the
-// outer one: its VLAN tag, its flow hash, the state of its checksum. A partial checksum of the inner packet stays.
-func Strip(b *packet.Buffer, start, end int) {
-	_ = b.Truncate(end)
-	_ = b.TrimFront(start)
-	b.SetVLAN(ethernet.Tag{})
-	b.SetHash(0)
-	if at, _, ok := b.PartialChecksum(); !ok || at < 0 {
-		b.SetChecksumUnknown()
-	}
 }

@@ -1,6 +1,6 @@
 package vxlan
 
-// Decapsulation: one look at all the words that have but one right value, and only if that fails a second, slow look that
+// Decapsulation: one look at all the words that have but one right value, and only if that fails a second, slower look that
 // says what is wrong or accepts what is merely unusual.
 
 import (
@@ -41,12 +41,16 @@ type Decapsulator struct {
 
 	wantPort, maskPort uint64 // outer destination address and UDP ports, as they lie in the packet
 
-	localMAC uint64              // as srcMAC returns it; noMAC if not to be checked
-	peers    map[uint32]struct{} // nil for any
-	vnis     map[uint32]struct{} // nil for any
+	localMAC  uint64              // as a number; noMAC if not to be checked
+	selective bool                // there are peers or vnis
+	peers     map[uint32]struct{} // nil for any
+	vnis      map[uint32]struct{} // nil for any
 
 	ignored uint64 // header bits that may be set: I, the VNI, and what configuration adds
 }
+
+// noMAC is a number that no MAC address has.
+const noMAC = 1 << 48
 
 // Info is what the outer headers of a decapsulated frame said.
 type Info struct {
@@ -88,7 +92,7 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 		d.maskPort |= 0xffffffff << 32
 	}
 	if !c.LocalMAC.IsZero() {
-		d.localMAC = srcMAC(append(make([]byte, 6), c.LocalMAC[:]...))
+		d.localMAC = binary.BigEndian.Uint64(append(make([]byte, 2), c.LocalMAC[:]...))
 	}
 	if c.GBP {
 		d.ignored |= maskGBP
@@ -96,6 +100,7 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 	if c.Profile == tunnel.RFC { // RFC 7348 section 5: reserved fields are ignored on receipt
 		d.ignored = ^uint64(0)
 	}
+	d.selective = len(c.Peers) > 0 || len(c.VNIs) > 0
 	if len(c.Peers) > 0 {
 		d.peers = make(map[uint32]struct{}, len(c.Peers))
 		for _, p := range c.Peers {
@@ -148,64 +153,26 @@ func number(a netip.Addr) uint32 {
 // frame shorter than the header it announces. Fragments are refused with [ErrFragment]. IPv4 options, VLAN tags, bytes
 // behind the declared length and any source port are accepted, and inner frames of every kind. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
-	p := b.Bytes()
-	ip, start, end := d.frame, d.frame+OverheadIP, d.fast(p)
-	plain := end != 0
-	if !plain {
-		var err error
-		if ip, start, end, err = d.slow(p, b); err != nil {
-			return Info{}, err
-		}
-	}
-	frame := p[start:end]
-	info := Info{
-		header: binary.BigEndian.Uint64(p[start-HeaderLen:]),
-		src:    binary.BigEndian.Uint32(p[ip+12:]),
-		dst:    binary.BigEndian.Uint32(p[ip+16:]),
-	}
-	if d.peers != nil || d.vnis != nil {
-		if err := d.known(info); err != nil {
-			return Info{}, err
-		}
-	}
-	if srcMAC(frame) == d.localMAC {
-		return Info{}, ErrOwnMAC
-	}
-	if !plain {
-		if err := checkInner(frame, ipv4.ECN(p[ip+1]&3)); err != nil {
-			return Info{}, err
-		}
-	}
-	tunnel.Strip(b, start, end)
-	return info, nil
-}
-
-// srcMAC returns the source address of a frame in the upper 48 bits.
-func srcMAC(frame []byte) uint64 { return binary.BigEndian.Uint64(frame[4:]) << 16 }
-
-// noMAC is no address as srcMAC returns them.
-const noMAC = 1
-
-// fast looks at a packet of the usual kind: no VLAN tag, no options, no UDP checksum, no reserved bits, no congestion
-// mark, an IPv4 packet inside. It returns where the inner frame ends; 0 for any other packet, right or wrong.
-func (d *Decapsulator) fast(packet []byte) (end int) {
 	const (
 		u     = ipv4.HeaderLen    // UDP header
 		v     = u + udp.HeaderLen // VXLAN header
 		inner = v + HeaderLen     // inner frame
 		need  = inner + ethernet.HeaderLen + ipv4.HeaderLen
 	)
+	packet := b.Bytes()
 	if len(packet) < d.frame+need {
-		return 0
+		return d.general(b)
 	}
 	if d.frame != 0 && binary.BigEndian.Uint16(packet[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-		return 0
+		return d.general(b)
 	}
 	p := (*[need]byte)(packet[d.frame:])
 	w0 := binary.BigEndian.Uint64(p[0:])
 	w1 := binary.BigEndian.Uint64(p[8:])
-	w2 := binary.BigEndian.Uint64(p[u-4:]) // outer destination, UDP ports
-	w3 := binary.BigEndian.Uint64(p[u+4:]) // UDP length and checksum, first half of the VXLAN header
+	w2 := binary.BigEndian.Uint64(p[u-4:])     // outer destination, UDP ports
+	w3 := binary.BigEndian.Uint64(p[u+4:])     // UDP length and checksum, first half of the VXLAN header
+	w4 := binary.BigEndian.Uint64(p[v+4:])     // VNI, first half of the inner destination address
+	w5 := binary.BigEndian.Uint64(p[inner+6:]) // inner source address and EtherType
 	const (
 		mask0 = 0xff03_0000_0000_3fff // version, IHL, congestion mark, MF and fragment offset
 		want0 = 0x4500_0000_0000_0000
@@ -213,71 +180,80 @@ func (d *Decapsulator) fast(packet []byte) (end int) {
 		want1 = uint64(ipv4.ProtocolUDP) << 48
 		mask3 = 0x0000_ffff_ffff_ffff // UDP checksum, VXLAN flags
 		want3 = bitI >> 32
+		mask4 = 0x0000_00ff_0000_0000 // last reserved byte
 	)
-	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w3&mask3 ^ want3) |
-		(w2^d.wantPort)&d.maskPort |
-		uint64(p[inner-1]) | // last reserved byte
-		uint64(binary.BigEndian.Uint16(p[inner+ethernet.HeaderLen-2:])^ethernet.TypeIPv4)
+	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2^d.wantPort)&d.maskPort | (w3&mask3 ^ want3) |
+		w4&mask4 | uint64(uint16(w5)^ethernet.TypeIPv4)
 	total, udpLen := int(uint16(w0>>32)), int(w3>>48)
-	if odd != 0 || total > len(packet)-d.frame || udpLen > total-ipv4.HeaderLen || udpLen < need-ipv4.HeaderLen {
-		return 0
+	if odd != 0 || total > len(packet)-d.frame || udpLen > total-ipv4.HeaderLen || udpLen < need-ipv4.HeaderLen ||
+		w5>>16 == d.localMAC || !checksum.OK20(w0, w1, uint32(w2>>32)) {
+		return d.general(b)
 	}
-	if checksum.Sum20((*[ipv4.HeaderLen]byte)(p[:])) != 0xffff {
-		return 0
+	info := Info{header: bitI | w4>>32, src: uint32(w1), dst: uint32(w2 >> 32)}
+	if d.selective {
+		if err := d.known(info); err != nil {
+			return Info{}, err
+		}
 	}
-	return d.frame + ipv4.HeaderLen + udpLen
+	return info, b.Strip(d.frame+inner, d.frame+ipv4.HeaderLen+udpLen)
 }
 
-// slow looks at a packet step by step, and names what is wrong with it.
-func (d *Decapsulator) slow(b []byte, meta *packet.Buffer) (ipAt, start, end int, err error) {
+// general is [Decapsulator.Decapsulate] for every packet, step by step; it names what is wrong. The latter does the usual ones by
+// itself: no VLAN tag, no options, no UDP checksum, no reserved bits, no congestion mark, an IPv4 packet inside.
+func (d *Decapsulator) general(b *packet.Buffer) (Info, error) {
+	p, at := b.Bytes(), 0
 	if d.frame != 0 {
-		eth, _, err := ethernet.Parse(b)
+		eth, _, err := ethernet.Parse(p)
 		if err != nil {
-			return 0, 0, 0, err
+			return Info{}, err
 		}
 		if eth.EtherType() != ethernet.TypeIPv4 {
-			return 0, 0, 0, ErrNotUDP
+			return Info{}, ErrNotUDP
 		}
-		ipAt = eth.Len()
+		at = eth.Len()
 	}
-	ip, datagram, err := ipv4.Parse(b[ipAt:])
+	ip, datagram, err := ipv4.Parse(p[at:])
 	if err != nil {
-		return 0, 0, 0, err
+		return Info{}, err
 	}
 	switch {
 	case !ip.ChecksumOK():
-		return 0, 0, 0, ipv4.ErrChecksum
+		return Info{}, ipv4.ErrChecksum
 	case ip.Protocol() != udp.Protocol:
-		return 0, 0, 0, ErrNotUDP
+		return Info{}, ErrNotUDP
 	case ip.IsFragment():
-		return 0, 0, 0, ErrFragment
-	}
-	if d.local.IsValid() && d.local.As4() != ip.Dst() {
-		return 0, 0, 0, ErrLocal
+		return Info{}, ErrFragment
+	case d.local.IsValid() && d.local.As4() != ip.Dst():
+		return Info{}, ErrLocal
 	}
 	u, payload, err := udp.Parse(datagram)
 	if err != nil {
-		return 0, 0, 0, err
+		return Info{}, err
 	}
 	if u.DstPort() != d.dstPort {
-		return 0, 0, 0, ErrPort
+		return Info{}, ErrPort
 	}
 	// A partial checksum is not there yet, a verified one needs no second look.
-	if meta.Checksum() == packet.ChecksumUnknown && !u.ChecksumOK(ip.Src(), ip.Dst(), payload) {
-		return 0, 0, 0, udp.ErrChecksum
+	if b.Checksum() == packet.ChecksumUnknown && !u.ChecksumOK(ip.Src(), ip.Dst(), payload) {
+		return Info{}, udp.ErrChecksum
 	}
 	h, frame, err := Parse(payload)
 	if err != nil {
-		return 0, 0, 0, err
+		return Info{}, err
+	}
+	src, dst := ip.Src(), ip.Dst()
+	info := Info{header: h.word(), src: binary.BigEndian.Uint32(src[:]), dst: binary.BigEndian.Uint32(dst[:])}
+	if err := d.known(info); err != nil {
+		return Info{}, err
 	}
 	if h.word()&^d.ignored != 0 {
-		return 0, 0, 0, ErrReserved
+		return Info{}, ErrReserved
 	}
-	if len(frame) < ethernet.HeaderLen {
-		return 0, 0, 0, ErrInnerShort
+	if err := d.checkInner(frame, ip.ECN()); err != nil {
+		return Info{}, err
 	}
-	start = ipAt + ip.Len() + udp.HeaderLen + HeaderLen
-	return ipAt, start, start + len(frame), nil
+	start := at + ip.Len() + udp.HeaderLen + HeaderLen
+	return info, b.Strip(start, start+len(frame))
 }
 
 // known checks peer and VNI against the configured ones.
@@ -295,9 +271,15 @@ func (d *Decapsulator) known(info Info) error {
 	return nil
 }
 
-// checkInner checks that an inner frame has the IP header that it announces, and sets its congestion mark from the outer
-// one. On error nothing is changed.
-func checkInner(frame []byte, outer ipv4.ECN) error {
+// checkInner checks that an inner frame has the headers that it announces and does not come from the tunnel device itself,
+// and sets its congestion mark from the outer one. On error nothing is changed.
+func (d *Decapsulator) checkInner(frame []byte, outer ipv4.ECN) error {
+	if len(frame) < ethernet.HeaderLen {
+		return ErrInnerShort
+	}
+	if binary.BigEndian.Uint64(frame[6:])>>16 == d.localMAC {
+		return ErrOwnMAC
+	}
 	at, etherType := flow.Network(frame)
 	p := frame[at:]
 	switch etherType {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 
 	"github.com/culvert-net/culvert/checksum"
@@ -51,20 +52,24 @@ type EncapConfig struct {
 // for concurrent use.
 type Encapsulator struct {
 	template [Overhead]byte
-	sum      uint32 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
+	sum      uint32 // of the IPv4 header's words with length and id zero, and TOS, TTL and flags zero if inherited
 	pseudo   uint16 // sum of the UDP pseudo-header without the length
+
+	word0 uint64 // first eight bytes of the IPv4 header as a number, zero where sum has them zero
+	word1 uint32 // next four bytes, without the checksum
+	udp   uint64 // the UDP header as a number, without source port, length and checksum
 
 	frame    int // where the outer IPv4 header starts: 0 if raw
 	ports    tunnel.Ports
 	hasher   flow.Hasher
-	dstPort  uint16
 	checksum bool
+	plain    bool // nothing is inherited but the congestion mark, and the like: see general
 
-	tos, tosMask uint8    // outer TOS, and the bits of the inner one to add
-	ecn          [4]uint8 // inner to outer congestion mark
-	ttl          uint8
-	inheritTTL   bool
-	df, dfMask   uint16 // outer flags, and the bits of the inner ones to add
+	tosMask    uint8    // bits of the inner TOS to take
+	ecn        [4]uint8 // inner to outer congestion mark
+	ttl        uint8    // where there is none to inherit
+	inheritTTL bool
+	dfMask     uint16 // flags to take
 }
 
 const (
@@ -79,8 +84,8 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 		return nil, err
 	}
 	e := &Encapsulator{
-		ports: ports, hasher: c.Hasher, dstPort: c.DstPort, checksum: c.UDPChecksum,
-		tos: c.TOS &^ 3, ttl: c.TTL, inheritTTL: c.InheritTTL, frame: ethernet.HeaderLen,
+		ports: ports, hasher: c.Hasher, checksum: c.UDPChecksum, ttl: c.TTL, inheritTTL: c.InheritTTL,
+		frame: ethernet.HeaderLen,
 	}
 	if c.Raw {
 		e.frame = 0
@@ -88,24 +93,19 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	if e.hasher.IsZero() {
 		e.hasher = flow.RandomHasher()
 	}
-	if e.dstPort == 0 {
-		e.dstPort = Port
-	}
 	if e.ttl == 0 {
 		e.ttl = defaultTTL
 	}
 	if c.InheritTOS {
-		e.tos, e.tosMask = 0, 0xfc
+		e.tosMask = 0xfc
 	}
 	for i := range e.ecn {
 		e.ecn[i] = uint8(c.Profile.EncapECN(ipv4.ECN(i)))
 	}
-	switch c.DF {
-	case tunnel.DFSet:
-		e.df = wordDF
-	case tunnel.DFInherit:
+	if c.DF == tunnel.DFInherit {
 		e.dfMask = wordDF
 	}
+	e.plain = !c.Raw && !c.InheritTOS && !c.InheritTTL && c.DF != tunnel.DFInherit && !c.UDPChecksum
 	return e, e.lay(c)
 }
 
@@ -140,17 +140,34 @@ func (c *EncapConfig) check() error {
 
 // lay writes the template and sums what no packet changes.
 func (e *Encapsulator) lay(c EncapConfig) error {
-	t := e.template[:]
 	outer := ipv4.Fields{Protocol: ipv4.ProtocolUDP, Src: c.Src.As4(), Dst: c.Dst.As4()}
+	if !c.InheritTOS {
+		outer.TOS = c.TOS &^ 3
+	}
+	if !c.InheritTTL {
+		outer.TTL = e.ttl
+	}
+	if c.DF == tunnel.DFSet {
+		outer.Flags = ipv4.DontFragment
+	}
+	ports := udp.Fields{DstPort: c.DstPort}
+	if ports.DstPort == 0 {
+		ports.DstPort = Port
+	}
+	const ipAt, udpAt, vxlanAt = ethernet.HeaderLen, ethernet.HeaderLen + ipv4.HeaderLen, Overhead - HeaderLen
+	t := e.template[:]
 	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(t)
-	ip, err2 := outer.Put(t[ethernet.HeaderLen:], udp.HeaderLen+HeaderLen)
-	_, err3 := udp.Fields{DstPort: e.dstPort}.Put(t[ethernet.HeaderLen+ipv4.HeaderLen:], HeaderLen)
-	_, err4 := Fields{VNI: c.VNI, GBP: c.GBP}.Put(t[Overhead-HeaderLen:])
+	ip, err2 := outer.Put(t[ipAt:], 0)
+	_, err3 := ports.Put(t[udpAt:], 0)
+	_, err4 := Fields{VNI: c.VNI, GBP: c.GBP}.Put(t[vxlanAt:])
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	e.sum = uint32(checksum.Add(^ip.Checksum(), ^ip.TotalLen()))
 	e.pseudo = checksum.PseudoHeader(outer.Src, outer.Dst, udp.Protocol, 0)
+	e.word0 = binary.BigEndian.Uint64(t[ipAt:]) &^ (0xffff << 32) // without the total length
+	e.word1 = binary.BigEndian.Uint32(t[ipAt+8:]) &^ 0xffff       // without the checksum
+	e.udp = uint64(ports.DstPort) << 32
 	return nil
 }
 
@@ -169,58 +186,95 @@ func (e *Encapsulator) SourcePort(b *packet.Buffer) uint16 {
 // IPv4 identification: the caller's to choose, rising and not 0 (Linux does so even though most packets never are
 // fragmented).
 //
-// It returns [ErrInnerShort], [ErrTooLong] or [packet.ErrHeadroom], and leaves b as it was, if the frame has no
-// Ethernet header, is too long for one packet, or leaves too little room in front. It allocates nothing.
+// It returns [ErrInnerShort], [ErrTooLong] or [packet.ErrHeadroom], and leaves the packet as it was, if it has no
+// Ethernet header, is too long for one packet, or has too little room in front. It allocates nothing.
 func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
+	const (
+		ip   = ethernet.HeaderLen            // outer IPv4 header
+		in   = Overhead + ethernet.HeaderLen // inner IPv4 header
+		need = in + 24                       // with the word behind it
+	)
+	n := b.Len()
+	if !e.plain || n < need-Overhead || n > ipv4.MaxLen-OverheadIP || b.Headroom() < Overhead || b.HasVLAN() {
+		return e.general(b, id)
+	}
+	packet, err := b.Prepend(Overhead)
+	if err != nil {
+		return err
+	}
+	p := (*[need]byte)(packet)
+	w0 := binary.BigEndian.Uint64(p[in:])
+	if binary.BigEndian.Uint64(p[in-2:])>>40 != uint64(ethernet.TypeIPv4)<<8|0x45 {
+		_ = b.TrimFront(Overhead)
+		return e.general(b, id)
+	}
+	hash := b.Hash()
+	if hash == 0 {
+		hash = e.hasher.Words(w0, binary.BigEndian.Uint64(p[in+8:]), binary.BigEndian.Uint64(p[in+16:]))
+		b.SetHash(hash)
+	}
+	total := uint64(OverheadIP + n)
+	tos := uint64(e.ecn[w0>>48&3])
+	sum := e.sum + uint32(tos) + uint32(total) + uint32(id)
+	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
+	*(*[Overhead]byte)(p[:]) = e.template
+	binary.BigEndian.PutUint64(p[ip:], e.word0|tos<<48|total<<32|uint64(id)<<16)
+	binary.BigEndian.PutUint32(p[ip+8:], e.word1|^sum>>16)
+	binary.BigEndian.PutUint64(p[ip+20:], e.udp|uint64(e.ports.Port(hash))<<48|(total-ipv4.HeaderLen)<<16)
+	return nil
+}
+
+// general is [Encapsulator.Encapsulate] for every configuration and every frame. The latter does the usual work by itself: an
+// IPv4 packet without options in an untagged frame, an outer Ethernet frame, nothing inherited but the congestion mark, no UDP
+// checksum.
+func (e *Encapsulator) general(b *packet.Buffer, id uint16) error {
 	return e.EncapsulateFrom(b, id, e.SourcePort(b))
 }
 
 // EncapsulateFrom is [Encapsulator.Encapsulate] with a given UDP source port.
 func (e *Encapsulator) EncapsulateFrom(b *packet.Buffer, id, srcPort uint16) error {
-	if b.VLAN() != (ethernet.Tag{}) {
+	if b.HasVLAN() {
 		if err := e.insertTag(b); err != nil {
 			return err
 		}
 	}
-	frame := b.Bytes()
-	if len(frame) < ethernet.HeaderLen {
+	n := b.Len()
+	if n < ethernet.HeaderLen {
 		return ErrInnerShort
 	}
-	total := OverheadIP + len(frame)
+	total := OverheadIP + n
 	if total > ipv4.MaxLen {
 		return ErrTooLong
 	}
-	tos, ttl, flags := e.inherit(frame)
-
-	room, err := b.Prepend(e.frame + OverheadIP)
+	p, err := b.Prepend(e.frame + OverheadIP)
 	if err != nil {
 		return err
 	}
-	var ip *[OverheadIP]byte
-	if e.frame == 0 {
-		ip = (*[OverheadIP]byte)(room)
-		copy(ip[:], e.template[ethernet.HeaderLen:])
-	} else {
-		whole := (*[Overhead]byte)(room)
-		*whole = e.template
-		ip = (*[OverheadIP]byte)(whole[ethernet.HeaderLen:])
-	}
-	// The sum of the words that differ is below 2^20: two folds are enough.
-	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(flags) + uint32(ttl)<<8
-	sum = sum&0xffff + sum>>16
-	sum += sum >> 16
-	binary.BigEndian.PutUint64(ip[0:], 0x45<<56|uint64(tos)<<48|uint64(total)<<32|uint64(id)<<16|uint64(flags))
-	binary.BigEndian.PutUint32(ip[8:], uint32(ttl)<<24|uint32(ipv4.ProtocolUDP)<<16|uint32(^uint16(sum)))
-	udpLen := total - ipv4.HeaderLen
-	binary.BigEndian.PutUint64(ip[20:], uint64(srcPort)<<48|uint64(e.dstPort)<<32|uint64(udpLen)<<16)
+	copy(p[:e.frame+OverheadIP], e.template[ethernet.HeaderLen-e.frame:])
 
+	p = p[e.frame:]
+	tos, ttl, flags := e.inherit(p[OverheadIP:])
+	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(ttl)<<8 + uint32(flags)
+	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
+	binary.BigEndian.PutUint64(p[0:], e.word0|uint64(tos)<<48|uint64(total)<<32|uint64(id)<<16|uint64(flags))
+	binary.BigEndian.PutUint32(p[8:], e.word1|uint32(ttl)<<24|^sum>>16)
+	binary.BigEndian.PutUint64(p[20:], e.udp|uint64(srcPort)<<48|uint64(total-ipv4.HeaderLen)<<16)
 	if e.checksum {
-		e.putChecksum(b, ip, frame)
-	}
-	if b.Checksum() != packet.ChecksumPartial {
-		b.SetChecksumVerified()
+		e.putChecksum(b, p)
 	}
 	return nil
+}
+
+// inherit returns what the inner frame adds to TOS, TTL and flags of the outer header.
+func (e *Encapsulator) inherit(frame []byte) (tos, ttl uint8, flags uint16) {
+	innerTOS, innerTTL, innerFlags := innerFields(frame)
+	tos, flags = innerTOS&e.tosMask|e.ecn[innerTOS&3], innerFlags&e.dfMask
+	if e.inheritTTL {
+		if ttl = innerTTL; ttl == 0 {
+			ttl = e.ttl
+		}
+	}
+	return tos, ttl, flags
 }
 
 // insertTag puts the VLAN tag that travels beside the inner frame into it: beside the outer one it would be the
@@ -237,23 +291,6 @@ func (e *Encapsulator) insertTag(b *packet.Buffer) error {
 	return b.InsertVLAN()
 }
 
-// inherit returns TOS, TTL and flags of the outer header for the given inner frame.
-func (e *Encapsulator) inherit(frame []byte) (tos, ttl uint8, flags uint16) {
-	const ipAt = ethernet.HeaderLen
-	var innerTTL uint8
-	if len(frame) >= ipAt+ipv4.HeaderLen && binary.BigEndian.Uint16(frame[ipAt-2:]) == ethernet.TypeIPv4 {
-		p := (*[ipAt + ipv4.HeaderLen]byte)(frame)
-		tos, innerTTL, flags = p[ipAt+1], p[ipAt+8], binary.BigEndian.Uint16(p[ipAt+6:])
-	} else {
-		tos, innerTTL, flags = innerFields(frame)
-	}
-	ttl = e.ttl
-	if e.inheritTTL && innerTTL != 0 {
-		ttl = innerTTL
-	}
-	return e.tos | tos&e.tosMask | e.ecn[tos&3], ttl, e.df | flags&e.dfMask
-}
-
 // innerFields returns TOS, TTL and flags of the IP packet in a frame, behind VLAN tags: zero if there is none.
 func innerFields(frame []byte) (tos, ttl uint8, flags uint16) {
 	at, etherType := flow.Network(frame)
@@ -267,13 +304,14 @@ func innerFields(frame []byte) (tos, ttl uint8, flags uint16) {
 	return 0, 0, 0
 }
 
-// putChecksum fills in the outer UDP checksum for the inner frame.
-func (e *Encapsulator) putChecksum(b *packet.Buffer, ip *[OverheadIP]byte, frame []byte) {
+// putChecksum fills in the outer UDP checksum of ip, the packet in b without its Ethernet header.
+func (e *Encapsulator) putChecksum(b *packet.Buffer, ip []byte) {
+	frame := ip[OverheadIP:]
 	inner, ok := sumFromHeaders(b, frame)
 	if !ok {
 		inner = checksum.Sum(frame)
 	}
-	header := ip[ipv4.HeaderLen:]
+	header := ip[ipv4.HeaderLen:OverheadIP]
 	sum := checksum.Add(e.pseudo, binary.BigEndian.Uint16(header[4:])) // the length, of the pseudo-header
 	sum = checksum.Add(checksum.Add(sum, checksum.Sum(header)), inner)
 	binary.BigEndian.PutUint16(header[6:], udp.NotZero(^sum))
