@@ -1,15 +1,10 @@
-// The codecs beside google/gopacket: encapsulation, decapsulation, the walk through a whole stack, ARP, checksums.
-//
-// The same work means: lengths and the IPv4 checksum are computed and checked where the other side does so, UDP checksums
-// are left out; gopacket gets its fastest interface (reused SerializeBuffer, DecodingLayerParser).
+// Reading and writing beside google/gopacket: the walk through a whole stack, ARP, checksums.
 package benchmarks_test
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"net"
-	"net/netip"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -19,280 +14,189 @@ import (
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/dissect"
 	"github.com/culvert-net/culvert/ethernet"
-	"github.com/culvert-net/culvert/flow"
-	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
-	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tcp"
-	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
 )
 
-// The nodes of the tunnel: Flannel's, from the README's capture.
-var (
-	nodeA    = netip.MustParseAddr("172.16.100.101")
-	nodeB    = netip.MustParseAddr("172.16.100.102")
-	nodeAMAC = ethernet.MustParseMAC("00:50:56:93:6a:3a")
-	nodeBMAC = ethernet.MustParseMAC("00:50:56:93:63:3b")
-	podIP    = [4]byte{10, 244, 1, 12}
-	peerIP   = [4]byte{10, 244, 2, 14}
-	vtepAMAC = ethernet.MustParseMAC("fe:90:c4:18:69:a7")
-	vtepBMAC = ethernet.MustParseMAC("b6:72:ae:36:7b:6c")
-)
-
-var sizes = []int{64, 1450}
-
-// innerFrame returns a TCP segment from pod to pod in an Ethernet frame of size bytes.
-func innerFrame(tb testing.TB, size int) []byte {
-	tb.Helper()
-	b, err := ethernet.Fields{Dst: vtepBMAC, Src: vtepAMAC, EtherType: ethernet.TypeIPv4}.Append(nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f := ipv4.Fields{TTL: 63, Protocol: tcp.Protocol, Flags: ipv4.DontFragment, ID: 77, Src: podIP, Dst: peerIP}
-	if b, err = f.Append(b, size-len(b)-ipv4.HeaderLen); err != nil {
-		tb.Fatal(err)
-	}
-	segment := make([]byte, size-len(b))
-	binary.BigEndian.PutUint16(segment[0:], 40000)
-	binary.BigEndian.PutUint16(segment[2:], 80)
-	segment[12], segment[13] = tcp.HeaderLen/4<<4, uint8(tcp.ACK)
-	return append(b, segment...)
-}
-
-func vxlanEncapsulator(tb testing.TB) *vxlan.Encapsulator {
-	tb.Helper()
-	e, err := vxlan.NewEncapsulator(vxlan.EncapConfig{
-		VNI: 1, Src: nodeA, Dst: nodeB, SrcMAC: nodeAMAC, DstMAC: nodeBMAC, DstPort: vxlan.PortLinux,
-		Hasher: flow.NewHasher(1),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return e
-}
-
-func ipipEncapsulator(tb testing.TB) *ipip.Encapsulator {
-	tb.Helper()
-	e, err := ipip.NewEncapsulator(ipip.EncapConfig{Src: nodeA, Dst: nodeB, SrcMAC: nodeAMAC, DstMAC: nodeBMAC})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return e
-}
-
-// buffer returns a buffer that holds frame.
-func buffer(tb testing.TB, frame []byte) *packet.Buffer {
-	tb.Helper()
-	b := packet.New(2048)
-	if err := b.SetBytes(frame); err != nil {
-		tb.Fatal(err)
-	}
-	return b
-}
-
-// outerFrame returns the inner frame, encapsulated.
-func outerFrame(tb testing.TB, kind string, size int) []byte {
-	tb.Helper()
-	inner := innerFrame(tb, size)
-	var b *packet.Buffer
-	var err error
-	if kind == "vxlan" {
-		b = buffer(tb, inner)
-		err = vxlanEncapsulator(tb).Encapsulate(b, 1)
-	} else {
-		b = buffer(tb, inner[ethernet.HeaderLen:])
-		err = ipipEncapsulator(tb).Encapsulate(b, 1)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return bytes.Clone(b.Bytes())
-}
-
-func BenchmarkEncap(b *testing.B) {
+// BenchmarkWalk reads all seven headers of a TCP segment in VXLAN.
+func BenchmarkWalk(b *testing.B) {
 	for _, size := range sizes {
-		b.Run(fmt.Sprintf("vxlan/%d/culvert", size), func(b *testing.B) { encapVXLAN(b, size) })
-		b.Run(fmt.Sprintf("vxlan/%d/gopacket", size), func(b *testing.B) { encapGopacket(b, "vxlan", size) })
-	}
-	for _, size := range sizes {
-		b.Run(fmt.Sprintf("ipip/%d/culvert", size), func(b *testing.B) { encapIPIP(b, size) })
-		b.Run(fmt.Sprintf("ipip/%d/gopacket", size), func(b *testing.B) { encapGopacket(b, "ipip", size) })
+		b.Run(fmt.Sprintf("%d/culvert", size), func(b *testing.B) { walkCulvert(b, size) })
+		b.Run(fmt.Sprintf("%d/gopacket", size), func(b *testing.B) { walkGopacket(b, size) })
 	}
 }
 
-func encapVXLAN(b *testing.B, size int) {
-	e, buf := vxlanEncapsulator(b), buffer(b, innerFrame(b, size))
-	b.ReportAllocs()
-	var id uint16
-	for b.Loop() {
-		id++
-		buf.SetHash(0) // the flow hash is part of the work
-		if err := e.Encapsulate(buf, id); err != nil {
-			b.Fatal(err)
-		}
-		if err := buf.TrimFront(vxlan.Overhead); err != nil {
-			b.Fatal(err)
-		}
+func walkCulvert(b *testing.B, size int) {
+	frame := outerFrame(b, "vxlan", size)
+	w, err := dissect.New(dissect.Config{})
+	if err != nil {
+		b.Fatal(err)
 	}
-	if err := e.Encapsulate(buf, 1); err != nil || !bytes.Equal(buf.Bytes(), outerFrame(b, "vxlan", size)) {
-		b.Fatalf("wrong result, error %v", err)
-	}
-}
-
-func encapIPIP(b *testing.B, size int) {
-	e, buf := ipipEncapsulator(b), buffer(b, innerFrame(b, size)[ethernet.HeaderLen:])
-	b.ReportAllocs()
-	var id uint16
-	for b.Loop() {
-		id++
-		if err := e.Encapsulate(buf, id); err != nil {
-			b.Fatal(err)
-		}
-		if err := buf.TrimFront(ipip.Overhead); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := e.Encapsulate(buf, 1); err != nil || !bytes.Equal(buf.Bytes(), outerFrame(b, "ipip", size)) {
-		b.Fatalf("wrong result, error %v", err)
-	}
-}
-
-// encapGopacket serializes the outer headers in front of the inner frame: lengths and the IPv4 checksum, no UDP checksum.
-func encapGopacket(b *testing.B, kind string, size int) {
-	inner := innerFrame(b, size)
-	eth := &layers.Ethernet{
-		SrcMAC: nodeAMAC[:], DstMAC: nodeBMAC[:], EthernetType: layers.EthernetTypeIPv4,
-	}
-	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, SrcIP: nodeA.AsSlice(), DstIP: nodeB.AsSlice()}
-	stack := []gopacket.SerializableLayer{eth, ip}
-	if kind == "vxlan" {
-		port := vxlanEncapsulator(b).SourcePort(buffer(b, inner))
-		u := &layers.UDP{SrcPort: layers.UDPPort(port), DstPort: layers.UDPPort(vxlan.PortLinux)}
-		ip.Protocol = layers.IPProtocolUDP
-		stack = append(stack, withoutChecksum{u}, &layers.VXLAN{ValidIDFlag: true, VNI: 1}, gopacket.Payload(inner))
-	} else {
-		inner = inner[ethernet.HeaderLen:]
-		ip.Protocol, ip.TTL, ip.Flags = layers.IPProtocolIPv4, 63, layers.IPv4DontFragment
-		stack = append(stack, gopacket.Payload(inner))
-	}
-	buf := gopacket.NewSerializeBuffer()
-	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	var s dissect.Stack
 	b.ReportAllocs()
 	for b.Loop() {
-		ip.Id++
-		if err := gopacket.SerializeLayers(buf, options, stack...); err != nil {
+		if err := w.Ethernet(&s, frame); err != nil {
 			b.Fatal(err)
 		}
 	}
-	ip.Id = 1
-	err := gopacket.SerializeLayers(buf, options, stack...)
-	if want := outerFrame(b, kind, size); err != nil || !bytes.Equal(buf.Bytes(), want) {
-		b.Fatalf("wrong result, error %v:\n%x\n%x", err, buf.Bytes(), want)
+	if s.Outer().VXLAN.VNI() != 1 || s.Inner().TCP.DstPort() != 80 || len(s.Levels()) != 2 {
+		b.Fatal("wrong result")
 	}
 }
 
-// withoutChecksum is a UDP layer that sends checksum 0, which gopacket has no option for.
-type withoutChecksum struct{ *layers.UDP }
-
-func (u withoutChecksum) SerializeTo(b gopacket.SerializeBuffer, options gopacket.SerializeOptions) error {
-	options.ComputeChecksums = false
-	return u.UDP.SerializeTo(b, options)
-}
-
-func BenchmarkDecap(b *testing.B) {
-	for _, kind := range []string{"vxlan", "ipip"} {
-		for _, size := range sizes {
-			b.Run(fmt.Sprintf("%s/%d/culvert", kind, size), func(b *testing.B) { decapCulvert(b, kind, size) })
-			b.Run(fmt.Sprintf("%s/%d/gopacket", kind, size), func(b *testing.B) { decapGopacket(b, kind, size) })
-		}
-	}
-}
-
-func decapCulvert(b *testing.B, kind string, size int) {
-	outer, want := outerFrame(b, kind, size), innerFrame(b, size)
-	buf := buffer(b, outer)
-	overhead := vxlan.Overhead
-	var decap func() error
-	if kind == "vxlan" {
-		d, err := vxlan.NewDecapsulator(vxlan.DecapConfig{DstPort: vxlan.PortLinux, Local: nodeB})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		for b.Loop() {
-			if info, err := d.Decapsulate(buf); err != nil || info.VNI() != 1 {
-				b.Fatal(err)
-			}
-			if _, err := buf.Prepend(vxlan.Overhead); err != nil {
-				b.Fatal(err)
-			}
-		}
-		decap = func() error { _, err := d.Decapsulate(buf); return err }
-	} else {
-		overhead, want = ipip.Overhead, want[ethernet.HeaderLen:]
-		d, err := ipip.NewDecapsulator(ipip.DecapConfig{Local: nodeB, Peers: []netip.Addr{nodeA}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := d.Decapsulate(buf); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := buf.Prepend(ipip.Overhead); err != nil {
-				b.Fatal(err)
-			}
-		}
-		decap = func() error { _, err := d.Decapsulate(buf); return err }
-	}
-	if err := decap(); err != nil || !bytes.Equal(buf.Bytes(), want) || len(outer) != len(want)+overhead {
-		b.Fatalf("wrong result, error %v", err)
-	}
-}
-
-// decapGopacket parses down to the tunnel header; the inner packet is then its payload.
-func decapGopacket(b *testing.B, kind string, size int) {
-	outer, want := outerFrame(b, kind, size), innerFrame(b, size)
-	var eth layers.Ethernet
-	var ip layers.IPv4
+// walkGopacket uses two parsers, because one would read the inner headers into the structs of the outer ones.
+func walkGopacket(b *testing.B, size int) {
+	frame := outerFrame(b, "vxlan", size)
+	// gopacket takes VXLAN on 4789 only.
+	binary.BigEndian.PutUint16(frame[ethernet.HeaderLen+ipv4.HeaderLen+2:], vxlan.Port)
+	var eth, innerEth layers.Ethernet
+	var ip, innerIP layers.IPv4
 	var u layers.UDP
 	var v layers.VXLAN
-	var parser *gopacket.DecodingLayerParser
-	inner := &v.Payload
-	if kind == "vxlan" {
-		// gopacket takes VXLAN on 4789 only.
-		binary.BigEndian.PutUint16(outer[ethernet.HeaderLen+ipv4.HeaderLen+2:], vxlan.Port)
-		parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, &ip, &u, lastVXLAN{&v})
-	} else {
-		want, inner = want[ethernet.HeaderLen:], &ip.Payload
-		parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, lastIPv4{&ip})
-	}
-	parser.IgnoreUnsupported = true
+	var t layers.TCP
+	outer := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, &ip, &u, lastVXLAN{&v})
+	inner := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &innerEth, &innerIP, &t)
+	outer.IgnoreUnsupported, inner.IgnoreUnsupported = true, true
 	var decoded []gopacket.LayerType
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := parser.DecodeLayers(outer, &decoded); err != nil {
+		if err := outer.DecodeLayers(frame, &decoded); err != nil {
+			b.Fatal(err)
+		}
+		if err := inner.DecodeLayers(v.Payload, &decoded); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if !bytes.Equal(*inner, want) {
-		b.Fatalf("wrong result %x", *inner)
+	if v.VNI != 1 || t.DstPort != 80 || len(decoded) != 3 {
+		b.Fatal("wrong result")
 	}
 }
 
-// lastVXLAN and lastIPv4 are layers behind which the parser stops, instead of reading the inner headers into the structs
-// of the outer ones.
-type (
-	lastVXLAN struct{ *layers.VXLAN }
-	lastIPv4  struct{ *layers.IPv4 }
-)
+// BenchmarkChecksum computes a TCP checksum, pseudo-header included: what gopacket exports.
+func BenchmarkChecksum(b *testing.B) {
+	for _, size := range []int{20, 1450, 65536} {
+		segment := make([]byte, size)
+		for i := range segment {
+			segment[i] = byte(i * 7)
+		}
+		b.Run(fmt.Sprintf("%d/culvert", size), func(b *testing.B) { checksumCulvert(b, segment) })
+		b.Run(fmt.Sprintf("%d/gopacket", size), func(b *testing.B) { checksumGopacket(b, segment) })
+	}
+}
 
-func (lastVXLAN) NextLayerType() gopacket.LayerType { return gopacket.LayerTypePayload }
-func (lastIPv4) NextLayerType() gopacket.LayerType  { return gopacket.LayerTypePayload }
+func checksumCulvert(b *testing.B, segment []byte) {
+	b.SetBytes(int64(len(segment)))
+	b.ReportAllocs()
+	var sum uint16
+	for b.Loop() {
+		sum = tcpChecksum(segment)
+	}
+	if want, err := gopacketTCP(b, segment).ComputeChecksum(); sum != want || err != nil {
+		b.Fatalf("wrong result: %04x, want %04x, error %v", sum, want, err)
+	}
+}
 
-var _ = net.IP{}
-var _ = udp.HeaderLen
-var _ = arp.Len
-var _ = checksum.Of
-var _ dissect.Layer
+// tcpChecksum takes segments of any length, because gopacket does.
+func tcpChecksum(segment []byte) uint16 {
+	sum := checksum.PseudoHeader(podIP, peerIP, tcp.Protocol, uint16(len(segment)))
+	sum = checksum.Add(sum, uint16(len(segment)>>16))
+	return ^checksum.Add(sum, checksum.Sum(segment))
+}
+
+func checksumGopacket(b *testing.B, segment []byte) {
+	t := gopacketTCP(b, segment)
+	b.SetBytes(int64(len(segment)))
+	b.ReportAllocs()
+	var sum uint16
+	for b.Loop() {
+		var err error
+		if sum, err = t.ComputeChecksum(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if sum != tcpChecksum(segment) {
+		b.Fatal("wrong result")
+	}
+}
+
+// gopacketTCP returns a layer whose checksum covers segment.
+func gopacketTCP(tb testing.TB, segment []byte) *layers.TCP {
+	tb.Helper()
+	t := &layers.TCP{BaseLayer: layers.BaseLayer{Contents: segment}}
+	if err := t.SetNetworkLayerForChecksum(&layers.IPv4{SrcIP: podIP[:], DstIP: peerIP[:]}); err != nil {
+		tb.Fatal(err)
+	}
+	return t
+}
+
+// BenchmarkARP writes and reads a request, without its Ethernet header.
+func BenchmarkARP(b *testing.B) {
+	b.Run("encode/culvert", arpEncodeCulvert)
+	b.Run("encode/gopacket", arpEncodeGopacket)
+	b.Run("decode/culvert", arpDecodeCulvert)
+	b.Run("decode/gopacket", arpDecodeGopacket)
+}
+
+func arpRequest() arp.Fields { return arp.WhoHas(peerIP, vtepAMAC, podIP) }
+
+func arpEncodeCulvert(b *testing.B) {
+	request, buf := arpRequest(), make([]byte, arp.Len)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := request.Put(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if !bytes.Equal(buf, arpRequest().Append(nil)) {
+		b.Fatal("wrong result")
+	}
+}
+
+func arpEncodeGopacket(b *testing.B) {
+	request := &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, Operation: layers.ARPRequest,
+		SourceHwAddress: vtepAMAC[:], SourceProtAddress: podIP[:],
+		DstHwAddress: make([]byte, ethernet.MACLen), DstProtAddress: peerIP[:],
+	}
+	buf := gopacket.NewSerializeBuffer()
+	options := gopacket.SerializeOptions{FixLengths: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := gopacket.SerializeLayers(buf, options, request); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if !bytes.Equal(buf.Bytes(), arpRequest().Append(nil)) {
+		b.Fatal("wrong result")
+	}
+}
+
+func arpDecodeCulvert(b *testing.B) {
+	wire := arpRequest().Append(nil)
+	var request arp.Packet
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if request, err = arp.Parse(wire); err != nil || request.Op() != arp.Request {
+			b.Fatal(err)
+		}
+	}
+	if arp.FieldsOf(request) != arpRequest() {
+		b.Fatal("wrong result")
+	}
+}
+
+func arpDecodeGopacket(b *testing.B) {
+	wire := arpRequest().Append(nil)
+	var request layers.ARP
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := request.DecodeFromBytes(wire, gopacket.NilDecodeFeedback); err != nil || request.Operation != layers.ARPRequest {
+			b.Fatal(err)
+		}
+	}
+	if !bytes.Equal(request.DstProtAddress, peerIP[:]) {
+		b.Fatal("wrong result")
+	}
+}

@@ -1,0 +1,46 @@
+# Plain go commands, looped over the modules of go.work. 'make check' is what CI runs.
+
+MODULES := $(patsubst %/go.mod,%,$(shell git ls-files 'go.mod' '*/go.mod'))
+FUZZTIME ?= 60s
+BENCH ?= .
+COUNT ?= 6
+
+GOLANGCI_LINT ?= go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT ?= go run mvdan.cc/gofumpt@v0.12.0
+
+each = @set -e; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)); done
+
+.PHONY: check build test race fuzz bench lint tidy vectors
+
+check: build lint tidy race ## all that must hold before a commit
+
+build:
+	$(call each,go build ./...)
+
+test:
+	$(call each,go test ./...)
+
+race:
+	$(call each,go test -race ./...)
+
+lint:
+	$(call each,go vet ./...)
+	@out=$$($(GOFUMPT) -l .); if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
+	$(call each,$(GOLANGCI_LINT) run ./...)
+
+tidy:
+	$(call each,go mod tidy -diff)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for m in $(MODULES); do (cd $$m && \
+	  go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r pkg; do \
+	    go test -list '^Fuzz' $$pkg | grep '^Fuzz' | while read -r target; do \
+	      echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	    done; \
+	  done); done
+
+bench: ## COUNT interleaved runs of BENCH, then medians and ratios to each peer
+	go run ./benchmarks/compare -bench '$(BENCH)' -count $(COUNT)
+
+vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
+	/usr/bin/python3 internal/vectors/generate.py
