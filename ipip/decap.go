@@ -6,11 +6,11 @@ package ipip
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/internal/outer"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tunnel"
@@ -46,18 +46,10 @@ type Info struct {
 }
 
 // Src returns the outer source address: the remote end.
-func (i Info) Src() [4]byte { return bytes4(i.src) }
+func (i Info) Src() [4]byte { return outer.Bytes(i.src) }
 
 // Dst returns the outer destination address: the local end.
-func (i Info) Dst() [4]byte { return bytes4(i.dst) }
-
-func bytes4(a uint32) [4]byte { return [4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)} }
-
-// number returns an IPv4 address as the number that its bytes make.
-func number(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
-}
+func (i Info) Dst() [4]byte { return outer.Bytes(i.dst) }
 
 // NewDecapsulator returns a decapsulator. It reports every field of c that is wrong.
 func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
@@ -69,32 +61,21 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 		d.frame = 0
 	}
 	if c.Local.IsValid() {
-		d.wantDst, d.maskDst = uint64(number(c.Local))<<32, 0xffffffff<<32
+		d.wantDst, d.maskDst = uint64(outer.Number(c.Local.As4()))<<32, 0xffffffff<<32
 	}
 	if c.AnyPeer {
 		return d, nil
 	}
-	d.peers = make(map[uint32]struct{}, len(c.Peers))
-	for _, p := range c.Peers {
-		d.peers[number(p)] = struct{}{}
-	}
+	d.peers = outer.Numbers(c.Peers)
 	if len(d.peers) == 1 {
-		d.peer = uint64(number(c.Peers[0]))
+		d.peer = uint64(outer.Number(c.Peers[0].As4()))
 	}
 	return d, nil
 }
 
 // check reports every field that is wrong.
 func (c *DecapConfig) check() error {
-	var errs []error
-	if c.Local.IsValid() && !c.Local.Is4() {
-		errs = append(errs, fmt.Errorf("ipip: DecapConfig.Local is %v: want an IPv4 address", c.Local))
-	}
-	for i, p := range c.Peers {
-		if !p.Is4() {
-			errs = append(errs, fmt.Errorf("ipip: DecapConfig.Peers[%d] is %v: want an IPv4 address", i, p))
-		}
-	}
+	errs := []error{outer.CheckDecap("ipip", c.Local, c.Peers)}
 	switch {
 	case len(c.Peers) == 0 && !c.AnyPeer:
 		errs = append(errs, errors.New("ipip: DecapConfig.Peers is empty: name the remote ends, or set AnyPeer"))
@@ -160,39 +141,24 @@ func (d *Decapsulator) known(info Info) bool {
 // general is [Decapsulator.Decapsulate] for every packet, step by step; it names what is wrong. The latter does the usual ones by
 // itself: no VLAN tag, no options in either header, no congestion mark.
 func (d *Decapsulator) general(b *packet.Buffer) (Info, error) {
-	p, at := b.Bytes(), 0
-	if d.frame != 0 {
-		eth, _, err := ethernet.Parse(p)
-		if err != nil {
-			return Info{}, err
-		}
-		if eth.EtherType() != ethernet.TypeIPv4 {
-			return Info{}, ErrNotIPIP
-		}
-		at = eth.Len()
-	}
-	outer, payload, err := ipv4.Parse(p[at:])
+	ip, payload, at, err := outer.Parse(b.Bytes(), d.frame == 0, ErrNotIPIP)
 	if err != nil {
 		return Info{}, err
 	}
-	if !outer.ChecksumOK() {
-		return Info{}, ipv4.ErrChecksum
-	}
-	inner, _, err := Parse(outer, payload)
+	inner, _, err := Parse(ip, payload)
 	if err != nil {
 		return Info{}, err
 	}
-	src, dst := outer.Src(), outer.Dst()
-	info := Info{src: binary.BigEndian.Uint32(src[:]), dst: binary.BigEndian.Uint32(dst[:])}
+	info := Info{src: outer.Number(ip.Src()), dst: outer.Number(ip.Dst())}
 	switch {
-	case d.local.IsValid() && d.local.As4() != dst:
+	case d.local.IsValid() && d.local.As4() != ip.Dst():
 		return Info{}, ErrLocal
 	case !d.known(info):
 		return Info{}, ErrPeer
 	}
-	if err := tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(inner.Bytes()), outer.ECN()); err != nil {
+	if err := tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(inner.Bytes()), ip.ECN()); err != nil {
 		return Info{}, err
 	}
-	start := at + outer.Len()
+	start := at + ip.Len()
 	return info, b.Strip(start, start+int(inner.TotalLen()))
 }

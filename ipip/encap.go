@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/internal/outer"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tunnel"
@@ -62,7 +63,7 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	e := &Encapsulator{
 		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
 		refuse: c.Profile == tunnel.RFC,
-		addrs:  uint64(number(c.Src))<<32 | uint64(number(c.Dst)),
+		addrs:  uint64(outer.Number(c.Src.As4()))<<32 | uint64(outer.Number(c.Dst.As4())),
 	}
 	if c.Raw {
 		e.frame = 0
@@ -76,9 +77,9 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	for i := range e.ecn {
 		e.ecn[i] = uint8(c.Profile.EncapECN(ipv4.ECN(i)))
 	}
-	outer := ipv4.Fields{Protocol: Protocol, Src: c.Src.As4(), Dst: c.Dst.As4()}
+	fields := ipv4.Fields{Protocol: Protocol, Src: c.Src.As4(), Dst: c.Dst.As4()}
 	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.ethernet[:])
-	ip, err2 := outer.Put(make([]byte, OverheadIP), 0)
+	ip, err2 := fields.Put(make([]byte, OverheadIP), 0)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
@@ -88,30 +89,12 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 
 // check reports every field that is wrong.
 func (c *EncapConfig) check() error {
-	var errs []error
-	for _, a := range []struct {
-		field string
-		addr  netip.Addr
-	}{{"Src", c.Src}, {"Dst", c.Dst}} {
-		if !a.addr.Is4() || a.addr.IsUnspecified() {
-			errs = append(errs, fmt.Errorf("ipip: EncapConfig.%s is %v: want an IPv4 address", a.field, a.addr))
-		}
-	}
-	if c.Raw && (!c.SrcMAC.IsZero() || !c.DstMAC.IsZero()) {
-		errs = append(errs, errors.New("ipip: EncapConfig.Raw leaves no place for SrcMAC and DstMAC: clear one or the others"))
-	}
-	if !c.Raw && !c.SrcMAC.IsStation() {
-		errs = append(errs, fmt.Errorf("ipip: EncapConfig.SrcMAC is %v: want a unicast address, or Raw set", c.SrcMAC))
-	}
-	if !c.Raw && c.DstMAC.IsZero() {
-		errs = append(errs, errors.New("ipip: EncapConfig.DstMAC is zero: want the next hop's address, or Raw set"))
-	}
+	errs := []error{outer.Encap{
+		Src: c.Src, Dst: c.Dst, SrcMAC: c.SrcMAC, DstMAC: c.DstMAC, Raw: c.Raw, Profile: c.Profile,
+	}.Check("ipip")}
 	if c.TTL != 0 && c.NoPMTUDisc {
 		errs = append(errs, fmt.Errorf("ipip: EncapConfig.TTL is %d: NoPMTUDisc needs the inner one, 0, "+
 			"or a packet that loops through the tunnel never dies", c.TTL))
-	}
-	if c.Profile > tunnel.RFC {
-		errs = append(errs, fmt.Errorf("ipip: EncapConfig.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
 	}
 	return errors.Join(errs...)
 }
@@ -129,11 +112,21 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	if n > ipv4.MaxLen-OverheadIP {
 		return ErrTooLong
 	}
+	if b.Headroom() < e.frame+OverheadIP {
+		return packet.ErrHeadroom
+	}
 	whole, err := b.Prepend(e.frame + OverheadIP)
 	if err != nil {
 		return err
 	}
-	p := (*[OverheadIP + ipv4.HeaderLen]byte)(whole[e.frame:])
+	var p *[OverheadIP + ipv4.HeaderLen]byte // from the outer IPv4 header on
+	if e.frame == 0 {
+		p = (*[OverheadIP + ipv4.HeaderLen]byte)(whole)
+	} else {
+		q := (*[Overhead + ipv4.HeaderLen]byte)(whole)
+		*(*[ethernet.HeaderLen]byte)(q[:]) = e.ethernet
+		p = (*[OverheadIP + ipv4.HeaderLen]byte)(q[ethernet.HeaderLen:])
+	}
 	w0 := binary.BigEndian.Uint64(p[OverheadIP:])
 	ttl := p[OverheadIP+8]
 	if w0>>60 != 4 || ttl == 0 || e.refuse {
@@ -150,16 +143,16 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	flags := uint64(e.df | uint16(w0)&e.dfMask)
 	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(flags) + uint32(ttl)<<8
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
-	if e.frame != 0 {
-		*(*[ethernet.HeaderLen]byte)(whole) = e.ethernet
-	}
 	binary.BigEndian.PutUint64(p[0:], 0x45<<56|tos<<48|total<<32|uint64(id)<<16|flags)
 	binary.BigEndian.PutUint32(p[8:], uint32(ttl)<<24|Protocol<<16|^sum>>16)
 	binary.BigEndian.PutUint64(p[12:], e.addrs)
 	return nil
 }
 
-// check says whether the inner packet behind the place of the outer header may be encapsulated.
+// check says whether the inner packet behind the place of the outer header may be encapsulated. Inlined, its look at single
+// bytes would make the compiler load them one by one in the caller too.
+//
+//go:noinline
 func (e *Encapsulator) check(p *[OverheadIP + ipv4.HeaderLen]byte) error {
 	inner := p[OverheadIP:]
 	src := uint64(binary.BigEndian.Uint32(inner[12:]))

@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/flow"
+	"github.com/culvert-net/culvert/internal/outer"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tunnel"
@@ -65,12 +66,10 @@ func (i Info) VNI() uint32 { return uint32(i.header>>8) & MaxVNI }
 func (i Info) GBP() GBP { return gbpOf(i.header) }
 
 // Src returns the outer source address: the remote VTEP.
-func (i Info) Src() [4]byte { return bytes4(i.src) }
+func (i Info) Src() [4]byte { return outer.Bytes(i.src) }
 
 // Dst returns the outer destination address: the local VTEP.
-func (i Info) Dst() [4]byte { return bytes4(i.dst) }
-
-func bytes4(a uint32) [4]byte { return [4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)} }
+func (i Info) Dst() [4]byte { return outer.Bytes(i.dst) }
 
 // NewDecapsulator returns a decapsulator. It reports every field of c that is wrong.
 func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
@@ -88,7 +87,7 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 	}
 	d.wantPort, d.maskPort = uint64(d.dstPort), 0xffff
 	if c.Local.IsValid() {
-		d.wantPort |= uint64(number(c.Local)) << 32
+		d.wantPort |= uint64(outer.Number(c.Local.As4())) << 32
 		d.maskPort |= 0xffffffff << 32
 	}
 	if !c.LocalMAC.IsZero() {
@@ -101,12 +100,7 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 		d.ignored = ^uint64(0)
 	}
 	d.selective = len(c.Peers) > 0 || len(c.VNIs) > 0
-	if len(c.Peers) > 0 {
-		d.peers = make(map[uint32]struct{}, len(c.Peers))
-		for _, p := range c.Peers {
-			d.peers[number(p)] = struct{}{}
-		}
-	}
+	d.peers = outer.Numbers(c.Peers)
 	if len(c.VNIs) > 0 {
 		d.vnis = make(map[uint32]struct{}, len(c.VNIs))
 		for _, v := range c.VNIs {
@@ -118,17 +112,9 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 
 // check reports every field that is wrong.
 func (c *DecapConfig) check() error {
-	var errs []error
+	errs := []error{outer.CheckDecap("vxlan", c.Local, c.Peers)}
 	if c.Profile > tunnel.RFC {
 		errs = append(errs, fmt.Errorf("vxlan: DecapConfig.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
-	}
-	if c.Local.IsValid() && !c.Local.Is4() {
-		errs = append(errs, fmt.Errorf("vxlan: DecapConfig.Local is %v: want an IPv4 address", c.Local))
-	}
-	for i, p := range c.Peers {
-		if !p.Is4() {
-			errs = append(errs, fmt.Errorf("vxlan: DecapConfig.Peers[%d] is %v: want an IPv4 address", i, p))
-		}
 	}
 	for i, v := range c.VNIs {
 		if v > MaxVNI {
@@ -136,12 +122,6 @@ func (c *DecapConfig) check() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// number returns an IPv4 address as the number that its bytes make.
-func number(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
 }
 
 // Decapsulate checks the outer headers of the packet in b, which stays the caller's, and strips them: b then holds the
@@ -201,24 +181,11 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 // general is [Decapsulator.Decapsulate] for every packet, step by step; it names what is wrong. The latter does the usual ones by
 // itself: no VLAN tag, no options, no UDP checksum, no reserved bits, no congestion mark, an IPv4 packet inside.
 func (d *Decapsulator) general(b *packet.Buffer) (Info, error) {
-	p, at := b.Bytes(), 0
-	if d.frame != 0 {
-		eth, _, err := ethernet.Parse(p)
-		if err != nil {
-			return Info{}, err
-		}
-		if eth.EtherType() != ethernet.TypeIPv4 {
-			return Info{}, ErrNotUDP
-		}
-		at = eth.Len()
-	}
-	ip, datagram, err := ipv4.Parse(p[at:])
+	ip, datagram, at, err := outer.Parse(b.Bytes(), d.frame == 0, ErrNotUDP)
 	if err != nil {
 		return Info{}, err
 	}
 	switch {
-	case !ip.ChecksumOK():
-		return Info{}, ipv4.ErrChecksum
 	case ip.Protocol() != udp.Protocol:
 		return Info{}, ErrNotUDP
 	case ip.IsFragment():
@@ -241,8 +208,7 @@ func (d *Decapsulator) general(b *packet.Buffer) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	src, dst := ip.Src(), ip.Dst()
-	info := Info{header: h.word(), src: binary.BigEndian.Uint32(src[:]), dst: binary.BigEndian.Uint32(dst[:])}
+	info := Info{header: h.word(), src: outer.Number(ip.Src()), dst: outer.Number(ip.Dst())}
 	if err := d.known(info); err != nil {
 		return Info{}, err
 	}
@@ -273,7 +239,7 @@ func (d *Decapsulator) known(info Info) error {
 
 // checkInner checks that an inner frame has the headers that it announces and does not come from the tunnel device itself,
 // and sets its congestion mark from the outer one. On error nothing is changed.
-func (d *Decapsulator) checkInner(frame []byte, outer ipv4.ECN) error {
+func (d *Decapsulator) checkInner(frame []byte, mark ipv4.ECN) error {
 	if len(frame) < ethernet.HeaderLen {
 		return ErrInnerShort
 	}
@@ -289,12 +255,12 @@ func (d *Decapsulator) checkInner(frame []byte, outer ipv4.ECN) error {
 		if len(p) < ipv4.HeaderLen {
 			return ErrInnerShort
 		}
-		return tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(p), outer)
+		return tunnel.MarkIPv4((*[ipv4.HeaderLen]byte)(p), mark)
 	case ethernet.TypeIPv6:
 		if len(p) < tunnel.IPv6HeaderLen {
 			return ErrInnerShort
 		}
-		return tunnel.MarkIPv6((*[tunnel.IPv6HeaderLen]byte)(p), outer)
+		return tunnel.MarkIPv6((*[tunnel.IPv6HeaderLen]byte)(p), mark)
 	}
 	return nil
 }

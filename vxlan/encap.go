@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/flow"
+	"github.com/culvert-net/culvert/internal/outer"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tcp"
@@ -111,26 +112,11 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 
 // check reports every field that is wrong by itself.
 func (c *EncapConfig) check() error {
-	var errs []error
+	errs := []error{outer.Encap{
+		Src: c.Src, Dst: c.Dst, SrcMAC: c.SrcMAC, DstMAC: c.DstMAC, Raw: c.Raw, Profile: c.Profile,
+	}.Check("vxlan")}
 	if c.VNI > MaxVNI {
 		errs = append(errs, fmt.Errorf("vxlan: EncapConfig.VNI is %d: want at most %d", c.VNI, MaxVNI))
-	}
-	for _, a := range []struct {
-		field string
-		addr  netip.Addr
-	}{{"Src", c.Src}, {"Dst", c.Dst}} {
-		if !a.addr.Is4() || a.addr.IsUnspecified() {
-			errs = append(errs, fmt.Errorf("vxlan: EncapConfig.%s is %v: want an IPv4 address", a.field, a.addr))
-		}
-	}
-	if c.Raw && (!c.SrcMAC.IsZero() || !c.DstMAC.IsZero()) {
-		errs = append(errs, errors.New("vxlan: EncapConfig.Raw leaves no place for SrcMAC and DstMAC: clear one or the others"))
-	}
-	if !c.Raw && !c.SrcMAC.IsStation() {
-		errs = append(errs, fmt.Errorf("vxlan: EncapConfig.SrcMAC is %v: want a unicast address, or Raw set", c.SrcMAC))
-	}
-	if !c.Raw && c.DstMAC.IsZero() {
-		errs = append(errs, errors.New("vxlan: EncapConfig.DstMAC is zero: want the next hop's address, or Raw set"))
 	}
 	if c.DF > tunnel.DFInherit {
 		errs = append(errs, fmt.Errorf("vxlan: EncapConfig.DF is %d: want DFUnset, DFSet or DFInherit", c.DF))
@@ -140,15 +126,15 @@ func (c *EncapConfig) check() error {
 
 // lay writes the template and sums what no packet changes.
 func (e *Encapsulator) lay(c EncapConfig) error {
-	outer := ipv4.Fields{Protocol: ipv4.ProtocolUDP, Src: c.Src.As4(), Dst: c.Dst.As4()}
+	fields := ipv4.Fields{Protocol: ipv4.ProtocolUDP, Src: c.Src.As4(), Dst: c.Dst.As4()}
 	if !c.InheritTOS {
-		outer.TOS = c.TOS &^ 3
+		fields.TOS = c.TOS &^ 3
 	}
 	if !c.InheritTTL {
-		outer.TTL = e.ttl
+		fields.TTL = e.ttl
 	}
 	if c.DF == tunnel.DFSet {
-		outer.Flags = ipv4.DontFragment
+		fields.Flags = ipv4.DontFragment
 	}
 	ports := udp.Fields{DstPort: c.DstPort}
 	if ports.DstPort == 0 {
@@ -157,14 +143,14 @@ func (e *Encapsulator) lay(c EncapConfig) error {
 	const ipAt, udpAt, vxlanAt = ethernet.HeaderLen, ethernet.HeaderLen + ipv4.HeaderLen, Overhead - HeaderLen
 	t := e.template[:]
 	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(t)
-	ip, err2 := outer.Put(t[ipAt:], 0)
+	ip, err2 := fields.Put(t[ipAt:], 0)
 	_, err3 := ports.Put(t[udpAt:], 0)
 	_, err4 := Fields{VNI: c.VNI, GBP: c.GBP}.Put(t[vxlanAt:])
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	e.sum = uint32(checksum.Add(^ip.Checksum(), ^ip.TotalLen()))
-	e.pseudo = checksum.PseudoHeader(outer.Src, outer.Dst, udp.Protocol, 0)
+	e.pseudo = checksum.PseudoHeader(fields.Src, fields.Dst, udp.Protocol, 0)
 	e.word0 = binary.BigEndian.Uint64(t[ipAt:]) &^ (0xffff << 32) // without the total length
 	e.word1 = binary.BigEndian.Uint32(t[ipAt+8:]) &^ 0xffff       // without the checksum
 	e.udp = uint64(ports.DstPort) << 32
