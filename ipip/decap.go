@@ -123,10 +123,19 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 		return d.general(b)
 	}
 	info := Info{src: uint32(w1), dst: uint32(w2 >> 32)}
-	if uint64(info.src) != d.peer && !d.known(info) {
-		return Info{}, ErrPeer
+	if uint64(info.src) != d.peer && d.peers != nil {
+		return d.stripIfKnown(b, info, innerTotal)
 	}
 	return info, b.Strip(d.frame+inner, d.frame+inner+innerTotal)
+}
+
+// stripIfKnown is the end of Decapsulate where there are several peers.
+func (d *Decapsulator) stripIfKnown(b *packet.Buffer, info Info, innerTotal int) (Info, error) {
+	if !d.known(info) {
+		return Info{}, ErrPeer
+	}
+	start := d.frame + ipv4.HeaderLen
+	return info, b.Strip(start, start+innerTotal)
 }
 
 // known reports whether the packet comes from a peer.

@@ -45,15 +45,15 @@ type Encapsulator struct {
 
 	frame int // where the outer IPv4 header starts: 0 if raw
 
-	tos, tosMask uint8    // outer TOS, and the bits of the inner one to add
+	tos, tosMask uint64   // outer TOS, and the bits of the inner one to add
 	ecn          [4]uint8 // inner to outer congestion mark
 	ttl          uint8    // 0 inherits
-	df, dfMask   uint16   // outer flags, and the bits of the inner ones to add
+	df, dfMask   uint64   // outer flags, and the bits of the inner ones to add
 
 	refuse bool // sources that are the tunnel's own ends
 }
 
-const wordDF uint16 = uint16(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
+const wordDF = uint64(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
 
 // NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
 func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
@@ -61,7 +61,7 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 		return nil, err
 	}
 	e := &Encapsulator{
-		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
+		frame: ethernet.HeaderLen, tos: uint64(c.TOS &^ 3), ttl: c.TTL, df: wordDF,
 		refuse: c.Profile == tunnel.RFC,
 		addrs:  uint64(outer.Number(c.Src.As4()))<<32 | uint64(outer.Number(c.Dst.As4())),
 	}
@@ -105,15 +105,15 @@ func (c *EncapConfig) check() error {
 // It returns [ErrInner], [ErrTTL], [ErrLoop], [ErrTooLong] or [packet.ErrHeadroom], and leaves b as it was, for a packet
 // that must not or cannot be encapsulated. It allocates nothing.
 func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
+	if e.refuse && e.isOwn(b.Bytes()) {
+		return ErrLoop
+	}
 	n := b.Len()
 	if n < ipv4.HeaderLen {
 		return ErrInner
 	}
 	if n > ipv4.MaxLen-OverheadIP {
 		return ErrTooLong
-	}
-	if b.Headroom() < e.frame+OverheadIP {
-		return packet.ErrHeadroom
 	}
 	whole, err := b.Prepend(e.frame + OverheadIP)
 	if err != nil {
@@ -129,19 +129,20 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	}
 	w0 := binary.BigEndian.Uint64(p[OverheadIP:])
 	ttl := p[OverheadIP+8]
-	if w0>>60 != 4 || ttl == 0 || e.refuse {
-		if err := e.check(p); err != nil {
-			_ = b.TrimFront(e.frame + OverheadIP)
-			return err
+	if w0>>60 != 4 || ttl == 0 {
+		_ = b.TrimFront(e.frame + OverheadIP)
+		if w0>>60 != 4 {
+			return ErrInner
 		}
+		return ErrTTL
 	}
 	if e.ttl != 0 {
 		ttl = e.ttl
 	}
 	total := uint64(OverheadIP + n)
-	tos := uint64(e.tos | uint8(w0>>48)&e.tosMask | e.ecn[w0>>48&3])
-	flags := uint64(e.df | uint16(w0)&e.dfMask)
-	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(flags) + uint32(ttl)<<8
+	tos := e.tos | w0>>48&e.tosMask | uint64(e.ecn[w0>>48&3])
+	flags := e.df | w0&e.dfMask
+	sum := e.sum + uint32(tos+total+flags) + uint32(id) + uint32(ttl)<<8
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
 	binary.BigEndian.PutUint64(p[0:], 0x45<<56|tos<<48|total<<32|uint64(id)<<16|flags)
 	binary.BigEndian.PutUint32(p[8:], uint32(ttl)<<24|Protocol<<16|^sum>>16)
@@ -149,20 +150,11 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	return nil
 }
 
-// check says whether the inner packet behind the place of the outer header may be encapsulated. Inlined, its look at single
-// bytes would make the compiler load them one by one in the caller too.
-//
-//go:noinline
-func (e *Encapsulator) check(p *[OverheadIP + ipv4.HeaderLen]byte) error {
-	inner := p[OverheadIP:]
-	src := uint64(binary.BigEndian.Uint32(inner[12:]))
-	switch {
-	case inner[0]>>4 != 4:
-		return ErrInner
-	case inner[8] == 0:
-		return ErrTTL
-	case e.refuse && (src == e.addrs>>32 || src == e.addrs&0xffffffff):
-		return ErrLoop
+// isOwn reports whether an inner packet's source is the tunnel's own entry or exit.
+func (e *Encapsulator) isOwn(inner []byte) bool {
+	if len(inner) < ipv4.HeaderLen {
+		return false
 	}
-	return nil
+	src := uint64(binary.BigEndian.Uint32(inner[12:]))
+	return src == e.addrs>>32 || src == e.addrs&0xffffffff
 }

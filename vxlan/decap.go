@@ -171,11 +171,17 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	}
 	info := Info{header: bitI | w4>>32, src: uint32(w1), dst: uint32(w2 >> 32)}
 	if d.selective {
-		if err := d.known(info); err != nil {
-			return Info{}, err
-		}
+		return d.stripIfKnown(b, info, d.frame+ipv4.HeaderLen+udpLen)
 	}
 	return info, b.Strip(d.frame+inner, d.frame+ipv4.HeaderLen+udpLen)
+}
+
+// stripIfKnown is the end of Decapsulate where peers or VNIs are configured.
+func (d *Decapsulator) stripIfKnown(b *packet.Buffer, info Info, end int) (Info, error) {
+	if err := d.known(info); err != nil {
+		return Info{}, err
+	}
+	return info, b.Strip(d.frame+OverheadIP, end)
 }
 
 // general is [Decapsulator.Decapsulate] for every packet, step by step; it names what is wrong. The latter does the usual ones by

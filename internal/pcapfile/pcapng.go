@@ -31,8 +31,8 @@ const (
 	optIfName      = 2
 	optIfDescr     = 3
 	optApplication = 4 // shb_userappl
-	optTsResol     = 9
-	optTsOffset    = 14
+	optTSResol     = 9
+	optTSOffset    = 14
 
 	maxOptionsBytes = 256 << 10       // of a block that is read, not passed over
 	maxUnixSeconds  = 253_402_300_799 // 9999-12-31T23:59:59Z; also keeps sums of seconds far from overflow
@@ -181,12 +181,12 @@ func (i *iface) set(code uint16, value []byte, order binary.ByteOrder) error {
 		i.Name = string(value[:min(len(value), MaxNameBytes)])
 	case optIfDescr:
 		i.Description = string(value[:min(len(value), MaxNameBytes)])
-	case optTsResol:
+	case optTSResol:
 		if len(value) != 1 {
 			return fmt.Errorf("if_tsresol of %d bytes, want 1: %w", len(value), ErrFormat)
 		}
 		return i.setResolution(value[0])
-	case optTsOffset:
+	case optTSOffset:
 		if len(value) != 8 {
 			return fmt.Errorf("if_tsoffset of %d bytes, want 8: %w", len(value), ErrFormat)
 		}

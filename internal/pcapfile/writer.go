@@ -68,7 +68,7 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	b = binary.LittleEndian.AppendUint32(b, i.SnapLen)
 	b = appendOption(b, optIfName, i.Name)
 	b = appendOption(b, optIfDescr, i.Description)
-	b = appendOption(b, optTsResol, resolNanos)
+	b = appendOption(b, optTSResol, resolNanos)
 	b = binary.LittleEndian.AppendUint32(b, optEnd)
 	w.head = endBlock(b)
 	w.put(w.head)
