@@ -143,10 +143,16 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	if len(packet) < d.frame+need {
 		return d.general(b)
 	}
-	if d.frame != 0 && binary.BigEndian.Uint16(packet[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-		return d.general(b)
+	var p *[need]byte // from the outer IPv4 header on
+	if d.frame == 0 {
+		p = (*[need]byte)(packet)
+	} else {
+		q := (*[ethernet.HeaderLen + need]byte)(packet)
+		if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
+			return d.general(b)
+		}
+		p = (*[need]byte)(q[ethernet.HeaderLen:])
 	}
-	p := (*[need]byte)(packet[d.frame:])
 	w0 := binary.BigEndian.Uint64(p[0:])
 	w1 := binary.BigEndian.Uint64(p[8:])
 	w2 := binary.BigEndian.Uint64(p[u-4:])     // outer destination, UDP ports
