@@ -43,4 +43,4 @@ bench: ## COUNT interleaved runs of BENCH, then medians and ratios to each peer
 	go run ./benchmarks/compare -bench '$(BENCH)' -count $(COUNT)
 
 vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
-	/usr/bin/python3 internal/vectors/generate.py
+	/usr/bin/python3 internal/vectors/generate.py >internal/vectors/vectors.json

@@ -89,22 +89,29 @@ func RandomHasher() Hasher { return Hasher{k0: rand.Uint64(), k1: rand.Uint64()}
 // IsZero reports whether h is the zero Hasher.
 func (h Hasher) IsZero() bool { return h == Hasher{} }
 
-// mix is the whole hash: one wide multiplication of two keyed words, folded. It never returns 0, which stands for 'not
-// computed' where a hash travels with a packet.
+// mix is the whole hash: two keyed words multiplied to 128 bits and folded, twice over. Once is faster by a nanosecond and not
+// enough: bits at the upper end of a word then reach too few bits of the result.
 func (h Hasher) mix(a, b uint64) uint32 {
 	hi, lo := bits.Mul64(a^h.k0, b^h.k1^c1)
-	return uint32(hi^lo) | 1
+	hi, lo = bits.Mul64(hi^lo, c0)
+	return uint32(hi ^ lo)
+}
+
+// mix64 is the first half of [Hasher.mix], for words that do not fit two.
+func (h Hasher) mix64(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^h.k0, b^h.k1^c1)
+	return hi ^ lo
 }
 
 // Words hashes an IPv4 packet without options as [Hasher.IPv4] does, given as the numbers that its first three times eight
 // bytes make in network byte order: for callers who have loaded them anyway.
 func (h Hasher) Words(w0, w1, w2 uint64) uint32 {
 	const moreOrOffset = 0x3fff // the MF flag and the fragment offset
-	addrs, ports := w1<<32|w2>>32, uint64(uint32(w2))
-	if w0&moreOrOffset != 0 || !hasPorts(uint8(w1>>48)) {
+	ports := w2 & 0xffffffff
+	if w0&moreOrOffset != 0 || withPorts[w1>>54&3]>>(w1>>48&63)&1 == 0 { // the protocol is in bits 48 to 55
 		ports = 0
 	}
-	return h.mix(addrs, ports)
+	return h.mix(w1<<32|w2>>32, ports)
 }
 
 // IPv4 hashes an IPv4 packet by addresses, and by ports if it has them and is no fragment. The packet need
@@ -140,9 +147,9 @@ func (h Hasher) IPv6(packet []byte) uint32 {
 	if last == 0 && hasPorts(p[6]) && len(packet) >= headerLen+4 {
 		last = uint64(binary.BigEndian.Uint32(packet[headerLen:]))
 	}
-	src := uint64(h.mix(binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])))
-	dst := uint64(h.mix(binary.BigEndian.Uint64(p[24:]), binary.BigEndian.Uint64(p[32:])))
-	return h.mix(src<<32|dst, last|uint64(p[6])<<32)
+	prefixes := h.mix64(binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[24:]))
+	hosts := h.mix64(binary.BigEndian.Uint64(p[16:])^prefixes, binary.BigEndian.Uint64(p[32:]))
+	return h.mix(hosts, last|uint64(p[6])<<32)
 }
 
 // Frame hashes an Ethernet frame: by the IP packet in it, behind VLAN tags, or else by addresses and EtherType.
