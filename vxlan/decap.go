@@ -259,10 +259,11 @@ func (d *Decapsulator) checkInner(frame []byte, mark ipv4.ECN) error {
 		return ErrOwnMAC
 	}
 	at, etherType := flow.Network(frame)
+	if at == 0 {
+		return ErrInnerShort // ends inside a VLAN tag
+	}
 	p := frame[at:]
 	switch etherType {
-	case 0:
-		return ErrInnerShort // ends inside a VLAN tag
 	case ethernet.TypeIPv4:
 		if len(p) < ipv4.HeaderLen {
 			return ErrInnerShort

@@ -1,0 +1,43 @@
+package tcp_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/culvert-net/culvert/internal/vectors"
+	"github.com/culvert-net/culvert/tcp"
+)
+
+// TestVectors holds every TCP header that scapy made, inner ones included, against what scapy says is in it.
+func TestVectors(t *testing.T) {
+	headers := 0
+	for _, v := range vectors.Load(t) {
+		for i, layer := range v.Layers {
+			want, ok := layer.(vectors.TCP)
+			if !ok {
+				continue
+			}
+			headers++
+			h, data, err := tcp.Parse(v.Bytes(want))
+			require.NoError(t, err, v.Name)
+			assert.Equal(t, want.SrcPort, h.SrcPort(), v.Name)
+			assert.Equal(t, want.DstPort, h.DstPort(), v.Name)
+			assert.Equal(t, want.Seq, h.Seq(), v.Name)
+			assert.Equal(t, want.Ack, h.Ack(), v.Name)
+			assert.Equal(t, want.DataOffset, h.Len(), v.Name)
+			assert.Equal(t, tcp.Flags(want.Flags), h.Flags(), v.Name)
+			assert.Equal(t, want.Window, h.Window(), v.Name)
+			assert.Equal(t, want.Checksum, h.Checksum(), v.Name)
+			assert.Equal(t, want.Urgent, h.Urgent(), v.Name)
+			assert.Equal(t, string(want.Options), string(h.Options()), v.Name)
+			assert.Equal(t, v.Bytes(v.Layers[i+1]), data, v.Name)
+			if want.ChecksumOK != nil {
+				ip := v.Layers[i-1].(vectors.IPv4)
+				assert.Equal(t, *want.ChecksumOK, h.ChecksumOK(ip.Src.As4(), ip.Dst.As4(), data), v.Name)
+			}
+		}
+	}
+	assert.Greater(t, headers, 20)
+}
