@@ -25,6 +25,7 @@ package arp
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/ethernet"
 )
@@ -170,7 +171,7 @@ func (f *Fields) put(p *[Len]byte) {
 // Append appends the packet to b, which grows only if its capacity is too small.
 func (f Fields) Append(b []byte) []byte {
 	at := len(b)
-	b = append(b, make([]byte, Len)...)
+	b = slices.Grow(b, Len)[:at+Len]
 	f.put((*[Len]byte)(b[at:]))
 	return b
 }
@@ -180,7 +181,7 @@ func (f Fields) Append(b []byte) []byte {
 // asker's address for replies.
 func (f Fields) AppendFrame(b []byte, dst ethernet.MAC) []byte {
 	at := len(b)
-	b = append(b, make([]byte, FrameLen)...)
+	b = slices.Grow(b, FrameLen)[:at+FrameLen]
 	p := (*[FrameLen]byte)(b[at:])
 	copy(p[0:6], dst[:])
 	copy(p[6:12], f.SenderMAC[:])

@@ -26,6 +26,7 @@ package ethernet
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // Sizes in bytes.
@@ -52,6 +53,7 @@ var (
 	ErrLength = errors.New("ethernet: 802.3 length beyond the end of the frame")
 	ErrVLAN   = errors.New("ethernet: VLAN id above 4095 or priority above 7")
 	ErrTPID   = errors.New("ethernet: tag protocol id is neither 0x8100 nor 0x88a8")
+	ErrType   = errors.New("ethernet: EtherType is that of a VLAN tag: put it into Tags")
 	ErrSpace  = errors.New("ethernet: buffer too small for the header")
 )
 
@@ -128,11 +130,8 @@ func (h Header) Tags() int { return (len(h.b) - HeaderLen) / TagLen }
 
 // Tag returns tag i, counted from the outermost, 0; it panics if there is none.
 func (h Header) Tag(i int) Tag {
-	at := HeaderLen - 2 + i*TagLen
-	return Tag{
-		TPID: binary.BigEndian.Uint16(h.b[at:]),
-		TCI:  TCI(binary.BigEndian.Uint16(h.b[at+2:])),
-	}
+	b := h.tags()[i*TagLen:]
+	return Tag{TPID: binary.BigEndian.Uint16(b), TCI: TCI(binary.BigEndian.Uint16(b[2:]))}
 }
 
 // SetTag overwrites tag i, counted from the outermost, 0; it panics if there is none. A TPID that is none would hide
@@ -141,12 +140,14 @@ func (h Header) SetTag(i int, t Tag) error {
 	if !isTPID(t.TPID) {
 		return ErrTPID
 	}
-	at := HeaderLen - 2 + i*TagLen
-	_ = h.b[at+TagLen+1] // the last two bytes of the header are the EtherType, not a tag
-	binary.BigEndian.PutUint16(h.b[at:], t.TPID)
-	binary.BigEndian.PutUint16(h.b[at+2:], uint16(t.TCI))
+	b := h.tags()[i*TagLen:]
+	binary.BigEndian.PutUint16(b, t.TPID)
+	binary.BigEndian.PutUint16(b[2:], uint16(t.TCI))
 	return nil
 }
+
+// tags returns the bytes of all tags, between the addresses and the EtherType.
+func (h Header) tags() []byte { return h.b[2*MACLen : len(h.b)-2] }
 
 // TCI is a tag's control information: 3 bits of priority (PCP), the drop-eligible bit (DEI), 12 bits of VLAN id.
 type TCI uint16
@@ -198,8 +199,8 @@ func FieldsOf(h Header, tags []Tag) Fields {
 // Len returns the length in bytes of the header that f describes.
 func (f Fields) Len() int { return HeaderLen + len(f.Tags)*TagLen }
 
-// Put writes the header at the start of b and returns the view of it. It returns [ErrSpace] or [ErrTPID], and writes
-// nothing, if b is too small or a tag is no tag.
+// Put writes the header at the start of b and returns the view of it. It returns [ErrSpace], [ErrTPID] or [ErrType], and writes
+// nothing, if b is too small, a tag is no tag, or the EtherType is one.
 func (f Fields) Put(b []byte) (Header, error) {
 	n := f.Len()
 	if len(b) < n {
@@ -209,6 +210,9 @@ func (f Fields) Put(b []byte) (Header, error) {
 		if !isTPID(t.TPID) {
 			return Header{}, ErrTPID
 		}
+	}
+	if isTPID(f.EtherType) {
+		return Header{}, ErrType
 	}
 	copy(b[0:6], f.Dst[:])
 	copy(b[6:12], f.Src[:])
@@ -222,13 +226,12 @@ func (f Fields) Put(b []byte) (Header, error) {
 	return Header{b[:n:n]}, nil
 }
 
-// Append appends the header to b, which grows only if its capacity is too small. It returns [ErrTPID] and b as it
-// was if a tag is no tag.
+// Append appends the header to b, which grows only if its capacity is too small. On error it returns b as it was, and what
+// [Fields.Put] returns.
 func (f Fields) Append(b []byte) ([]byte, error) {
-	at := len(b)
-	b = append(b, make([]byte, f.Len())...)
-	if _, err := f.Put(b[at:]); err != nil {
-		return b[:at], err
+	grown := slices.Grow(b, f.Len())[:len(b)+f.Len()]
+	if _, err := f.Put(grown[len(b):]); err != nil {
+		return b, err
 	}
-	return b, nil
+	return grown, nil
 }

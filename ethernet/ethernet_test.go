@@ -238,7 +238,7 @@ func TestSetTagRefuses(t *testing.T) {
 		require.ErrorIs(t, h.SetTag(0, ethernet.Tag{TPID: tpid, TCI: 1}), ethernet.ErrTPID, "%04x", tpid)
 	}
 	tag := ethernet.Tag{TPID: ethernet.TypeVLAN, TCI: 1}
-	for _, beyond := range []int{2, 3, 1 << 20} {
+	for _, beyond := range []int{-3, -2, -1, 2, 3, 1 << 20} {
 		assert.Panics(t, func() { h.Tag(beyond) }, "there is no tag %d", beyond)
 		assert.Panics(t, func() { _ = h.SetTag(beyond, tag) }, "there is no tag %d", beyond)
 	}
@@ -355,4 +355,12 @@ func TestNoAllocs(t *testing.T) {
 		_, _, _ = ethernet.Parse(f[:20])
 		_, _, _ = ethernet.Parse(lying)
 	}))
+}
+
+// An EtherType that announces a tag would be read as one.
+func TestPutRefusesTagAsType(t *testing.T) {
+	for _, etherType := range []uint16{ethernet.TypeVLAN, ethernet.TypeQinQ} {
+		_, err := ethernet.Fields{EtherType: etherType}.Append(nil)
+		require.ErrorIs(t, err, ethernet.ErrType)
+	}
 }

@@ -106,8 +106,13 @@ func (m MAC) AppendText(b []byte) ([]byte, error) { return m.AppendTo(b), nil }
 // MarshalText implements [encoding.TextMarshaler] with the text of [MAC.String].
 func (m MAC) MarshalText() ([]byte, error) { return m.AppendTo(nil), nil }
 
-// UnmarshalText implements [encoding.TextUnmarshaler]; it takes what [ParseMAC] takes and leaves m alone on error.
+// UnmarshalText implements [encoding.TextUnmarshaler]; it takes what [ParseMAC] takes, and no text for the zero address, and
+// leaves m alone on error.
 func (m *MAC) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*m = MAC{}
+		return nil
+	}
 	parsed, err := ParseMAC(string(text))
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ package icmp
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/checksum"
 )
@@ -179,6 +180,9 @@ func (h Header) SetType(t uint8) {
 	old := binary.BigEndian.Uint16(h.p[0:])
 	h.p[0] = t
 	check := checksum.Update(h.Checksum(), old, binary.BigEndian.Uint16(h.p[0:]))
+	if check == 0 {
+		check = 0xffff // right in every message, and the only right one in a message of zeros, which 'Update' cannot see
+	}
 	binary.BigEndian.PutUint16(h.p[2:], check)
 }
 
@@ -238,11 +242,12 @@ func (f Fields) Put(b, body []byte) (Header, error) {
 	return h, nil
 }
 
-// Append appends the message with the given body to b, which grows only if its capacity is too small.
+// Append appends the message with the given body to b, which grows only if its capacity is too small. The body may overlap
+// the memory that is appended to.
 func (f Fields) Append(b, body []byte) []byte {
 	at := len(b)
-	b = append(b, make([]byte, HeaderLen)...)
-	b = append(b, body...)
+	b = slices.Grow(b, HeaderLen+len(body))[:at+HeaderLen+len(body)]
+	copy(b[at+HeaderLen:], body)
 	h := Header{(*[HeaderLen]byte)(b[at:])}
 	h.p[0], h.p[1] = f.Type, f.Code
 	copy(h.p[4:], f.Rest[:])
@@ -251,7 +256,7 @@ func (f Fields) Append(b, body []byte) []byte {
 }
 
 // AppendError appends the error about packet, an IPv4 packet of which [MaxQuote] bytes are quoted at most, to b, which
-// grows only if its capacity is too small.
+// grows only if its capacity is too small. The two may overlap.
 func (f Fields) AppendError(b, packet []byte) []byte {
 	return f.Append(b, packet[:min(len(packet), MaxQuote)])
 }

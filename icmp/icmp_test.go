@@ -414,3 +414,23 @@ func TestNoAllocs(t *testing.T) {
 		_, _, _ = icmp.Parse(echo[:7])
 	}))
 }
+
+// A reply that is all zeros has the checksum 0xffff; 0 would be wrong (RFC 1071: only +0 sums to +0).
+func TestSetTypeOfZeros(t *testing.T) {
+	for _, size := range []int{0, 1, 8} {
+		message := icmp.Echo(0, 0).Append(nil, make([]byte, size))
+		h, body := parsed(t, message)
+		h.SetType(icmp.TypeEchoReply)
+		assert.True(t, h.ChecksumOK(body), "%d bytes", size)
+	}
+}
+
+// An error may be written over the packet that it is about.
+func TestAppendErrorOverItsPacket(t *testing.T) {
+	packet := make([]byte, 60, 100)
+	for i := range packet {
+		packet[i] = byte(i)
+	}
+	want := icmp.TimeExceeded(icmp.CodeTTLExceeded).AppendError(nil, packet)
+	assert.Equal(t, want, icmp.TimeExceeded(icmp.CodeTTLExceeded).AppendError(packet[:0], packet))
+}

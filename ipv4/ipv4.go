@@ -24,6 +24,7 @@ package ipv4
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/checksum"
 )
@@ -311,6 +312,7 @@ func (f Fields) Put(b []byte, payloadLen int) (Header, error) {
 	case len(b) < n:
 		return Header{}, ErrSpace
 	}
+	copy(b[HeaderLen:], f.Options) // first, because they may be those of a header in b
 	b[0] = 4<<4 | uint8(n/4)
 	b[offTOS] = f.TOS
 	binary.BigEndian.PutUint16(b[offTotalLen:], uint16(n+payloadLen))
@@ -320,7 +322,6 @@ func (f Fields) Put(b []byte, payloadLen int) (Header, error) {
 	b[offProtocol] = f.Protocol
 	copy(b[offSrc:], f.Src[:])
 	copy(b[offDst:], f.Dst[:])
-	copy(b[HeaderLen:], f.Options)
 	h := Header{b[:n:n]}
 	h.FixChecksum()
 	return h, nil
@@ -329,10 +330,9 @@ func (f Fields) Put(b []byte, payloadLen int) (Header, error) {
 // Append appends the header for a payload of payloadLen bytes to b, which grows only if its capacity is too small.
 // On error it returns b as it was, and what [Fields.Put] returns.
 func (f Fields) Append(b []byte, payloadLen int) ([]byte, error) {
-	at := len(b)
-	b = append(b, make([]byte, f.Len())...)
-	if _, err := f.Put(b[at:], payloadLen); err != nil {
-		return b[:at], err
+	grown := slices.Grow(b, f.Len())[:len(b)+f.Len()]
+	if _, err := f.Put(grown[len(b):], payloadLen); err != nil {
+		return b, err
 	}
-	return b, nil
+	return grown, nil
 }

@@ -3,6 +3,7 @@
 package ipv4_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -545,4 +546,25 @@ func TestNoAllocs(t *testing.T) {
 			_, _, _ = ipv4.Parse(p)
 		}
 	}))
+}
+
+// Fields whose options lie in the memory that is written, as those of FieldsOf do, are not lost.
+func TestBuildOverItself(t *testing.T) {
+	const options = "\x94\x04\x00\x07"
+	for shift := range 25 {
+		mem := make([]byte, 100)
+		h, err := ipv4.Fields{TTL: 64, Options: []byte(options)}.Put(mem, 5)
+		require.NoError(t, err)
+		want := bytes.Clone(h.Bytes())
+		again, err := ipv4.FieldsOf(h).Put(mem[shift:], 5)
+		require.NoError(t, err)
+		require.Equal(t, want, again.Bytes(), "shift %d", shift)
+	}
+	mem := make([]byte, 100)
+	h, err := ipv4.Fields{TTL: 64, Options: []byte(options)}.Put(mem, 5)
+	require.NoError(t, err)
+	want := bytes.Clone(h.Bytes())
+	b, err := ipv4.FieldsOf(h).Append(mem[:0], 5)
+	require.NoError(t, err)
+	require.Equal(t, want, b)
 }

@@ -20,6 +20,7 @@ package udp
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/checksum"
 )
@@ -95,6 +96,10 @@ func (h Header) DstPort() uint16 { return binary.BigEndian.Uint16(h.p[offDstPort
 
 // Length returns the length of header and payload in bytes, as the header has it.
 func (h Header) Length() uint16 { return binary.BigEndian.Uint16(h.p[offLength:]) }
+
+// SetLength overwrites the length of header and payload in bytes, as for a segment of a superframe. It is summed twice, here and in
+// the pseudo-header: the checksum is the caller's to compute anew.
+func (h Header) SetLength(v uint16) { binary.BigEndian.PutUint16(h.p[offLength:], v) }
 
 // Checksum returns the checksum as the header has it; 0 means that there is none.
 func (h Header) Checksum() uint16 { return binary.BigEndian.Uint16(h.p[offChecksum:]) }
@@ -186,10 +191,9 @@ func (f Fields) Put(b []byte, payloadLen int) (Header, error) {
 // Append appends the header for a payload of payloadLen bytes to b, which grows only if its capacity is too small. On
 // error it returns b as it was, and what [Fields.Put] returns.
 func (f Fields) Append(b []byte, payloadLen int) ([]byte, error) {
-	at := len(b)
-	b = append(b, make([]byte, HeaderLen)...)
-	if _, err := f.Put(b[at:], payloadLen); err != nil {
-		return b[:at], err
+	grown := slices.Grow(b, HeaderLen)[:len(b)+HeaderLen]
+	if _, err := f.Put(grown[len(b):], payloadLen); err != nil {
+		return b, err
 	}
-	return b, nil
+	return grown, nil
 }

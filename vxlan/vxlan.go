@@ -22,6 +22,7 @@ package vxlan
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/ipv4"
@@ -182,10 +183,9 @@ func (f Fields) Put(b []byte) (Header, error) {
 // Append appends the header to b, which grows only if its capacity is too small. On error it returns b as it was, and
 // what [Fields.Put] returns.
 func (f Fields) Append(b []byte) ([]byte, error) {
-	at := len(b)
-	b = append(b, make([]byte, HeaderLen)...)
-	if _, err := f.Put(b[at:]); err != nil {
-		return b[:at], err
+	grown := slices.Grow(b, HeaderLen)[:len(b)+HeaderLen]
+	if _, err := f.Put(grown[len(b):]); err != nil {
+		return b, err
 	}
-	return b, nil
+	return grown, nil
 }
