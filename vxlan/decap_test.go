@@ -345,9 +345,17 @@ func decapTwin(p []byte, c vxlan.DecapConfig) (inner []byte, vni uint32, err err
 	if len(c.VNIs) > 0 && c.VNIs[0] != h.VNI() {
 		return nil, 0, vxlan.ErrUnknownVNI
 	}
-	if c.Profile == tunnel.Linux && (h.Reserved() != 0 || h.GBP().Set && !c.GBP) &&
-		!(c.GBP && h.Reserved()&^(0x0048_ffff<<32) == 0) {
-		return nil, 0, vxlan.ErrReserved
+	if c.Profile == tunnel.Linux {
+		reserved := h.Reserved()
+		switch {
+		case c.GBP:
+			reserved &^= 0x0048_ffff << 32 // D, A and the group mean nothing without G, and are let pass
+		case h.GBP().Set:
+			reserved |= 1 << 63
+		}
+		if reserved != 0 {
+			return nil, 0, vxlan.ErrReserved
+		}
 	}
 	inner = append([]byte{}, p...)
 	return inner, h.VNI(), markTwin(inner, ip.ECN(), c.LocalMAC)

@@ -2,6 +2,7 @@
 package vxlan_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/netip"
@@ -55,10 +56,9 @@ func captured(tb testing.TB) [][]byte {
 	tb.Helper()
 	var frames [][]byte
 	for _, name := range []string{"flannel_vxlan_echo_request.pcap", "flannel_vxlan_http.pcap"} {
-		f, err := os.Open("../examples/quickstart/testdata/" + name)
+		file, err := os.ReadFile("../examples/quickstart/testdata/" + name)
 		require.NoError(tb, err)
-		defer f.Close()
-		r, err := pcapfile.NewReader(f)
+		r, err := pcapfile.NewReader(bytes.NewReader(file))
 		require.NoError(tb, err)
 		for {
 			p, err := r.Next()
