@@ -181,7 +181,8 @@ func TestBoundaries(t *testing.T) {
 			},
 		},
 	} {
-		wrong := []int{-1, -op.max, math.MinInt, math.MinInt32, op.max + 1, math.MaxInt32, math.MaxUint32, math.MaxInt}
+		wrap := uint32(math.MaxUint32) // a variable, because as a constant it is no int on 32-bit platforms
+		wrong := []int{-1, -op.max, math.MinInt, math.MinInt32, op.max + 1, math.MaxInt32, int(wrap), math.MaxInt}
 		for _, n := range wrong {
 			t.Run(fmt.Sprintf("%s/beyond/%d", op.name, n), func(t *testing.T) {
 				b := withPacket(t, head, []byte(bytes), tail)

@@ -5,6 +5,7 @@ package packet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 )
 
@@ -13,8 +14,10 @@ const (
 	DefaultBuffers = 1024
 	DefaultSize    = 2048 // bytes: a full-size Ethernet frame with two tunnels around it
 
-	maxSize     = 1 << 24 // bytes of one buffer; a superframe is at most 64 KiB plus headers
-	maxHeadroom = 1 << 15 // bytes; metadata holds offsets of 16 bits
+	maxBuffers  = 1 << 24
+	maxSize     = 1 << 24                 // bytes of one buffer; a superframe is at most 64 KiB plus headers
+	maxHeadroom = 1 << 15                 // bytes; metadata holds offsets of 16 bits
+	maxMemory   = min(1<<36, math.MaxInt) // bytes of all buffers: 64 GiB, or what the platform can address
 )
 
 // PoolConfig sizes a [Pool]. Zero fields take the default.
@@ -68,8 +71,8 @@ func NewPool(c PoolConfig) (*Pool, error) {
 // check reports every field that is out of range.
 func (c *PoolConfig) check() error {
 	var errs []error
-	if c.Buffers < 0 || c.Buffers > 1<<32/DefaultHeadroom {
-		errs = append(errs, fmt.Errorf("packet: PoolConfig.Buffers is %d: want 1 to %d", c.Buffers, 1<<32/DefaultHeadroom))
+	if c.Buffers < 0 || c.Buffers > maxBuffers {
+		errs = append(errs, fmt.Errorf("packet: PoolConfig.Buffers is %d: want 1 to %d", c.Buffers, maxBuffers))
 	}
 	if c.Size < 0 || c.Size > maxSize {
 		errs = append(errs, fmt.Errorf("packet: PoolConfig.Size is %d: want 1 to %d bytes", c.Size, maxSize))
@@ -77,6 +80,10 @@ func (c *PoolConfig) check() error {
 	if c.Headroom < 0 || c.Headroom > c.Size || c.Headroom > maxHeadroom {
 		errs = append(errs, fmt.Errorf("packet: PoolConfig.Headroom is %d: want at most Size (%d) and at most %d bytes",
 			c.Headroom, c.Size, maxHeadroom))
+	}
+	if len(errs) == 0 && uint64(c.Buffers)*uint64(c.Size) > maxMemory {
+		errs = append(errs, fmt.Errorf("packet: PoolConfig.Buffers×Size is %d bytes: want at most %d",
+			uint64(c.Buffers)*uint64(c.Size), uint64(maxMemory)))
 	}
 	if c.Memory != nil && len(errs) == 0 && len(c.Memory) < c.Buffers*c.Size {
 		errs = append(errs, fmt.Errorf("packet: PoolConfig.Memory has %d bytes: want Buffers×Size = %d",

@@ -61,7 +61,11 @@ func TestPoolConfigErrors(t *testing.T) {
 		want   []string
 	}{
 		{"negative count", packet.PoolConfig{Buffers: -1}, []string{"PoolConfig.Buffers is -1: want 1 to"}},
-		{"one buffer too many", packet.PoolConfig{Buffers: 1<<25 + 1}, []string{"PoolConfig.Buffers is 33554433: want 1 to 33554432"}},
+		{"one buffer too many", packet.PoolConfig{Buffers: 1<<24 + 1}, []string{"PoolConfig.Buffers is 16777217: want 1 to 16777216"}},
+		{
+			"more memory than there can be", packet.PoolConfig{Buffers: 1 << 24, Size: 1 << 24},
+			[]string{"PoolConfig.Buffers×Size is 281474976710656 bytes: want at most"},
+		},
 		{"count beyond all memory", packet.PoolConfig{Buffers: math.MaxInt}, []string{"PoolConfig.Buffers is"}},
 		{"negative size", packet.PoolConfig{Size: -1, Headroom: -1}, []string{"PoolConfig.Size is -1: want 1 to"}},
 		{"size beyond any packet", packet.PoolConfig{Size: 1<<24 + 1}, []string{"PoolConfig.Size is 16777217: want 1 to 16777216 bytes"}},
