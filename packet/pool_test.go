@@ -63,7 +63,8 @@ func TestPoolConfigErrors(t *testing.T) {
 		{"negative count", packet.PoolConfig{Buffers: -1}, []string{"PoolConfig.Buffers is -1: want 1 to"}},
 		{"one buffer too many", packet.PoolConfig{Buffers: 1<<24 + 1}, []string{"PoolConfig.Buffers is 16777217: want 1 to 16777216"}},
 		{
-			"more memory than there can be", packet.PoolConfig{Buffers: 1 << 24, Size: 1 << 24},
+			"more memory than there can be",
+			packet.PoolConfig{Buffers: 1 << 24, Size: 1 << 24},
 			[]string{"PoolConfig.Buffers×Size is 281474976710656 bytes: want at most"},
 		},
 		{"count beyond all memory", packet.PoolConfig{Buffers: math.MaxInt}, []string{"PoolConfig.Buffers is"}},
