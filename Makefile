@@ -1,6 +1,6 @@
 # Plain go commands, looped over the modules of go.work. 'make check' is what CI runs.
 
-MODULES := $(patsubst %/go.mod,%,$(shell git ls-files 'go.mod' '*/go.mod'))
+MODULES := $(dir $(shell git ls-files 'go.mod' '*/go.mod'))
 FUZZTIME ?= 60s
 BENCH ?= .
 COUNT ?= 6

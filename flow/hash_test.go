@@ -92,6 +92,7 @@ func TestSameFlow(t *testing.T) {
 				"reserved flag":          {Flags: ipv4.ReservedFlag},
 				"router alert":           {Options: alert},
 				"all options there are":  {Options: make([]byte, 40)},
+				"a TOS of 0x45":          {TOS: 0x45, Options: alert},
 				"options and everything": {TOS: 1, TTL: 255, ID: 7, Flags: ipv4.DontFragment, Options: make([]byte, 12)},
 			} {
 				for _, data := range [][]byte{nil, []byte("x"), []byte("GET / HTTP/1.1"), make([]byte, 1400)} {
@@ -326,6 +327,7 @@ func TestIPv6(t *testing.T) {
 			assert.Equal(t, h.IPv6(ipv6Packet(0, next, 1, 2, ports)), h.IPv6(ipv6Packet(0, next, 1, 2, "zzzzzz")),
 				"%s: next header %d has no ports", name, next)
 		}
+		assert.NotEqual(t, h.IPv6(ipv6Packet(0, icmp6, 1, 2, "")), h.IPv6(ipv6Packet(0, icmp6, 1, 3, "")), "%s: nothing but a header", name)
 		assert.NotEqual(t, h.IPv6(ipv6Packet(0, icmp6, 1, 2, "")), h.IPv6(ipv6Packet(0, fragment, 1, 2, "")), name)
 	}
 }
@@ -335,7 +337,9 @@ func TestOtherFrames(t *testing.T) {
 	h := flow.NewHasher(1)
 	b := frame(t, []byte("anything"), 0x88b5)
 	want := h.Frame(b)
-	assert.Equal(t, want, h.Frame(frame(t, []byte("something else"), 0x88b5)), "the payload does not count")
+	for _, payload := range [][]byte{[]byte("something else"), tcpFlow.packet(), ipv6Packet(0, 17, 1, 2, ports), make([]byte, 64)} {
+		assert.Equal(t, want, h.Frame(frame(t, payload, 0x88b5)), "the payload does not count: % x", payload)
+	}
 	for i := range ethernet.HeaderLen {
 		b[i] ^= 1
 		assert.NotEqual(t, want, h.Frame(b), "byte %d does not count", i)
