@@ -102,8 +102,6 @@ func (l *Level) WrongChecksum() error {
 		return nil
 	case !l.IPv4.ChecksumOK():
 		return ipv4.ErrChecksum
-	case l.Cut || l.IPv4.IsFragment():
-		return nil
 	}
 	return l.WrongTransportChecksum()
 }
@@ -129,8 +127,9 @@ func (l *Level) WrongTransportChecksum() error {
 	return nil
 }
 
-// Stack is what a walk finds. It is meant to be kept and reused: each walk overwrites it whole. The zero Stack is empty. A
-// Stack is not safe for concurrent use.
+// Stack is what a walk finds. It is meant to be kept and reused: nothing that a walk finds is left for the next one to see,
+// though the memory of earlier frames stays referenced until as deep a frame comes by. The zero Stack is empty. A Stack is not
+// safe for concurrent use.
 type Stack struct {
 	n      int
 	levels [MaxLevels]Level
@@ -172,7 +171,8 @@ type Config struct {
 	Levels int
 
 	// Partial reads on where a length field promises more bytes than there are, as in captures cut by a snap length, or
-	// is zero, as segmentation offload leaves it at a sender: the level is then marked as Cut.
+	// is zero, as segmentation offload leaves it at a sender: the level is then marked as Cut. A frame that ends inside its
+	// first header, or inside ARP, promises nothing and is an error all the same.
 	Partial bool
 }
 

@@ -19,6 +19,7 @@ package packet
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
@@ -76,9 +77,9 @@ type Buffer struct {
 	pool     *Pool
 }
 
-// New returns a buffer outside any pool, with room for size bytes behind [DefaultHeadroom] bytes.
+// New returns a buffer outside any pool, with room for size bytes behind [DefaultHeadroom] bytes; a negative size counts as 0.
 func New(size int) *Buffer {
-	b := &Buffer{mem: make([]byte, DefaultHeadroom+size), headroom: DefaultHeadroom}
+	b := &Buffer{mem: make([]byte, DefaultHeadroom+max(size, 0)), headroom: DefaultHeadroom}
 	b.Reset()
 	return b
 }
@@ -122,7 +123,7 @@ func (b *Buffer) Prepend(n int) ([]byte, error) {
 		return nil, ErrHeadroom
 	}
 	b.off -= uint32(n)
-	return b.mem[b.off:b.end], nil
+	return b.mem[b.off:b.end:b.end], nil
 }
 
 // TrimFront cuts n bytes off the front, which become headroom. It returns [ErrShort] if there are fewer.
@@ -181,18 +182,27 @@ func (b *Buffer) SetBytes(packet []byte) error {
 	return nil
 }
 
-// CopyFrom makes b a copy of src, metadata included, as flooding needs it. It returns [ErrTailroom], leaving b empty,
-// if b's memory is too small.
+// CopyFrom makes b a copy of src, metadata included, as flooding needs it. It leaves b empty and returns [ErrTailroom] if b's
+// memory is too small, or [ErrShort] if src has a partial checksum that starts where metadata of b cannot say, as far outside
+// the packet.
 func (b *Buffer) CopyFrom(src *Buffer) error {
 	if err := b.SetBytes(src.Bytes()); err != nil {
 		return err
 	}
+	if start, field, ok := src.PartialChecksum(); ok {
+		start += int(b.off)
+		if start < 0 || start > math.MaxUint16 {
+			b.Reset()
+			return ErrShort
+		}
+		b.csumStart, b.csumField = uint16(start), uint16(field)
+	}
 	b.hash, b.tag, b.csum, b.gso, b.gsoSize = src.hash, src.tag, src.csum, src.gso, src.gsoSize
-	b.csumStart, b.csumField = uint16(b.off)+src.csumStart-uint16(src.off), src.csumField
 	return nil
 }
 
-// Hash returns the flow hash that travels with the packet, 0 if none was computed.
+// Hash returns the flow hash that travels with the packet, 0 if none was computed; a flow whose hash happens to be 0 is hashed
+// again by whoever asks.
 func (b *Buffer) Hash() uint32 { return b.hash }
 
 // SetHash stores the packet's flow hash: equal for all packets of a flow, fragments or not as the hasher has it.
@@ -242,7 +252,7 @@ func (b *Buffer) SetChecksumVerified() { b.csum = ChecksumVerified }
 // returns [ErrShort] if the field does not lie within the packet or start beyond what metadata can hold.
 func (b *Buffer) SetChecksumPartial(start, field int) error {
 	n := b.Len()
-	if start < 0 || field < 0 || start > n || field > n-start-2 || int(b.off)+start > 1<<16-1 || field > 1<<16-1 {
+	if start < 0 || field < 0 || start > n || field > n-start-2 || int(b.off)+start > math.MaxUint16 || field > math.MaxUint16 {
 		return ErrShort
 	}
 	b.csum, b.csumStart, b.csumField = ChecksumPartial, uint16(int(b.off)+start), uint16(field)

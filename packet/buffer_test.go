@@ -497,3 +497,35 @@ func TestBufferAllocatesNothing(t *testing.T) {
 	}
 	assert.Zero(t, testing.AllocsPerRun(100, run))
 }
+
+func TestNewOfNegativeSize(t *testing.T) {
+	assert.NotPanics(t, func() {
+		b := packet.New(-1)
+		assert.Empty(t, b.Bytes())
+		assert.Zero(t, b.Tailroom())
+		packet.New(-1000)
+	})
+}
+
+// TestCopyFromKeepsTheChecksumsPlace, or says that it cannot.
+func TestCopyFromKeepsTheChecksumsPlace(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		from, to           int // headroom
+		length, start, cut int // bytes in src, where the checksum starts, then cut off the front
+	}{
+		{"header cut off, no headroom to count back from", 1 << 15, 0, 100, 0, 8},
+		{"far back, into a large headroom", 0, 1 << 15, 70_000, 40_000, 0},
+		{"front beyond 16 bits", 0, 1 << 15, 70_000, 100, 1 << 16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src := withPacket(t, c.from, make([]byte, c.length), 0)
+			require.NoError(t, src.SetChecksumPartial(c.start, 2))
+			require.NoError(t, src.TrimFront(c.cut))
+			dst := pooled(t, 1<<18, c.to)
+			if err := dst.CopyFrom(src); err == nil {
+				assert.Equal(t, metadataOf(src), metadataOf(dst))
+			}
+		})
+	}
+}

@@ -77,9 +77,9 @@ func (c *PoolConfig) check() error {
 	if c.Size < 0 || c.Size > maxSize {
 		errs = append(errs, fmt.Errorf("packet: PoolConfig.Size is %d: want 1 to %d bytes", c.Size, maxSize))
 	}
-	if c.Headroom < 0 || c.Headroom > c.Size || c.Headroom > maxHeadroom {
-		errs = append(errs, fmt.Errorf("packet: PoolConfig.Headroom is %d: want at most Size (%d) and at most %d bytes",
-			c.Headroom, c.Size, maxHeadroom))
+	if c.Headroom < 0 || c.Headroom > maxHeadroom || len(errs) == 0 && c.Headroom > c.Size {
+		errs = append(errs, fmt.Errorf("packet: PoolConfig.Headroom is %d: want at most Size (%d) and at most %d bytes; "+
+			"0 is %d, -1 is none", c.Headroom, c.Size, maxHeadroom, DefaultHeadroom))
 	}
 	if len(errs) == 0 && uint64(c.Buffers)*uint64(c.Size) > maxMemory {
 		errs = append(errs, fmt.Errorf("packet: PoolConfig.Buffers×Size is %d bytes: want at most %d",

@@ -102,7 +102,8 @@ func MarkIPv6(h *[IPv6HeaderLen]byte, outer ipv4.ECN) error {
 	return nil
 }
 
-// Ports is a range of UDP source ports, Max excluded. The zero range stands for [DefaultPorts].
+// Ports is a range of UDP source ports, Max excluded. In a configuration the zero range stands for [DefaultPorts]; whoever reads
+// one calls [Ports.OrDefault] first.
 type Ports struct {
 	Min, Max uint16
 }

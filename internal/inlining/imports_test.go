@@ -12,9 +12,9 @@ import (
 // TestImports holds the packages to what they may import: a codec fits into any program, however small, and nothing but a
 // driver talks to the operating system.
 func TestImports(t *testing.T) {
-	inCodecs := []string{"encoding/binary", "errors", "math/bits"}
+	inCodecs := []string{"encoding/binary", "errors", "math/bits", "slices"}
 	inTunnels := append([]string{
-		"cmp", "fmt", "math/rand/v2", "net/netip", "slices", "strconv", "sync", "sync/atomic",
+		"cmp", "fmt", "math", "math/rand/v2", "net/netip", "strconv", "sync", "sync/atomic",
 	}, inCodecs...)
 	for _, c := range []struct {
 		packages []string
