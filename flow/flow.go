@@ -92,14 +92,14 @@ func (h Hasher) IsZero() bool { return h == Hasher{} }
 // mix is the whole hash: two keyed words multiplied to 128 bits and folded, twice over. Once is faster by a nanosecond and not
 // enough: bits at the upper end of a word then reach too few bits of the result.
 func (h Hasher) mix(a, b uint64) uint32 {
-	hi, lo := bits.Mul64(a^h.k0^c0, b^h.k1^c1)
+	hi, lo := bits.Mul64(a^h.k0, b^h.k1^c1)
 	hi, lo = bits.Mul64(hi^lo, c0)
 	return uint32(hi ^ lo)
 }
 
 // mix64 is the first half of [Hasher.mix], for words that do not fit two.
 func (h Hasher) mix64(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^h.k0^c0, b^h.k1^c1)
+	hi, lo := bits.Mul64(a^h.k0, b^h.k1^c1)
 	return hi ^ lo
 }
 

@@ -200,11 +200,15 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 		b.SetHash(hash)
 	}
 	total := uint64(OverheadIP + n)
-	tos := uint64(e.ecn[w0>>48&3])
-	sum := e.sum + uint32(tos) + uint32(total) + uint32(id)
+	word0, sum := e.word0|total<<32|uint64(id)<<16, e.sum+uint32(total)+uint32(id)
+	if mark := p[in+1] & 3; mark != 0 {
+		mark = e.ecn[mark]
+		word0 |= uint64(mark) << 48
+		sum += uint32(mark)
+	}
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
 	*(*[Overhead]byte)(p[:]) = e.template
-	binary.BigEndian.PutUint64(p[ip:], e.word0|tos<<48|total<<32|uint64(id)<<16)
+	binary.BigEndian.PutUint64(p[ip:], word0)
 	binary.BigEndian.PutUint32(p[ip+8:], e.word1|^sum>>16)
 	binary.BigEndian.PutUint64(p[ip+20:], e.udp|uint64(e.ports.Port(hash))<<48|(total-ipv4.HeaderLen)<<16)
 	return nil
