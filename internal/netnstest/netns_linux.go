@@ -156,9 +156,13 @@ func (ns *Namespace) run(tb testing.TB, extra *os.File, tool string, args ...str
 		cmd.ExtraFiles = []*os.File{extra}
 	}
 	if err := ns.Do(cmd.Run); err != nil {
-		for _, lack := range []string{"Unknown device type", "Operation not supported", "Operation not permitted"} {
+		for lack, what := range map[string]string{
+			"Unknown device type":     "kernel support",
+			"Operation not supported": "kernel support",
+			"Operation not permitted": "CAP_NET_ADMIN",
+		} {
 			if strings.Contains(stderr.String(), lack) {
-				Missing(tb, fmt.Sprintf("kernel support, or CAP_NET_ADMIN, for %q: %s", cmd.Args[1:], strings.TrimSpace(stderr.String())))
+				Missing(tb, fmt.Sprintf("%s for %q: %s", what, cmd.Args[1:], strings.TrimSpace(stderr.String())))
 			}
 		}
 		tb.Fatalf("%s: %v: %s", cmd, err, &stderr)
