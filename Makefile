@@ -35,7 +35,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for m in $(MODULES); do (cd $$m && \
 	  go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r pkg; do \
 	    go test -list '^Fuzz' $$pkg | grep '^Fuzz' | while read -r target; do \
-	      echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	      echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
 	    done; \
 	  done); done
 
