@@ -37,13 +37,14 @@ var (
 	ErrShort    = errors.New("packet: packet is shorter than what is to be cut or written")
 )
 
-// ChecksumState says what is known of the packet's innermost transport checksum.
+// ChecksumState says what is known of the packet's transport checksum: of the outermost one, if a tunnel header follows it. A
+// partial one may lie further in; [Buffer.PartialChecksum] says where.
 type ChecksumState uint8
 
 // The states.
 const (
 	ChecksumUnknown  ChecksumState = iota // nothing: verify it if it matters
-	ChecksumVerified                      // somebody, such as a NIC, found it right
+	ChecksumVerified                      // somebody, such as a NIC, found it right, or absent where that is allowed
 	ChecksumPartial                       // not yet computed: the field holds the sum of the pseudo-header
 )
 

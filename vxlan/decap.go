@@ -94,7 +94,7 @@ func NewDecapsulator(c DecapConfig) (*Decapsulator, error) {
 		d.localMAC = binary.BigEndian.Uint64(append(make([]byte, 2), c.LocalMAC[:]...))
 	}
 	if c.GBP {
-		d.ignored |= maskGBP
+		d.ignored |= maskGBP | 0xff<<48 // Linux lets the whole second byte pass (VXLAN_GBP_USED_BITS)
 	}
 	if c.Profile == tunnel.RFC { // RFC 7348 section 5: reserved fields are ignored on receipt
 		d.ignored = ^uint64(0)

@@ -141,7 +141,7 @@ func TestDropped_7(t *testing.T) {
 func TestReservedBits_7(t *testing.T) {
 	rfc, gbp := flannel(), flannel()
 	rfc.Profile, gbp.GBP = tunnel.RFC, true
-	const bitI, vni, group = uint64(1) << 59, uint64(vxlan.MaxVNI) << 8, uint64(0x8048_ffff) << 32
+	const bitI, vni, group = uint64(1) << 59, uint64(vxlan.MaxVNI) << 8, uint64(0x80ff_ffff) << 32
 	for bit := range 64 {
 		word := uint64(1) << bit
 		p := change(t, func(p []byte) []byte {
@@ -351,7 +351,7 @@ func decapTwin(p []byte, c vxlan.DecapConfig) (inner []byte, vni uint32, err err
 		reserved := h.Reserved()
 		switch {
 		case c.GBP:
-			reserved &^= 0x0048_ffff << 32 // D, A and the group mean nothing without G, and are let pass
+			reserved &^= 0x00ff_ffff << 32 // as Linux has it, the byte of D and A whole, with and without G
 		case h.GBP().Set:
 			reserved |= 1 << 63
 		}

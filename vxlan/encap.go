@@ -81,6 +81,9 @@ const (
 // NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
 func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	ports, err := c.SrcPorts.OrDefault()
+	if err != nil {
+		err = fmt.Errorf("vxlan: EncapConfig.SrcPorts is %d to %d: %w", c.SrcPorts.Min, c.SrcPorts.Max, err)
+	}
 	if err := errors.Join(c.check(), err); err != nil {
 		return nil, err
 	}

@@ -21,14 +21,17 @@ type Encap struct {
 	Profile        tunnel.Profile
 }
 
+// broadcast is the address of everybody, which nobody sends from.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // Check reports every field that is wrong; pkg is the package whose EncapConfig it is.
 func (c Encap) Check(pkg string) error {
 	var errs []error
 	fault := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: EncapConfig.%s "+format, append([]any{pkg, field}, args...)...))
 	}
-	if !c.Src.Is4() || c.Src.IsUnspecified() {
-		fault("Src", "is %v: want an IPv4 address", c.Src)
+	if !c.Src.Is4() || c.Src.IsUnspecified() || c.Src.IsMulticast() || c.Src == broadcast {
+		fault("Src", "is %v: want a unicast IPv4 address", c.Src)
 	}
 	if !c.Dst.Is4() || c.Dst.IsUnspecified() {
 		fault("Dst", "is %v: want an IPv4 address", c.Dst)
