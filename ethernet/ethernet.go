@@ -33,7 +33,6 @@ import (
 const (
 	HeaderLen = 14 // of a header without tags
 	TagLen    = 4  // of one VLAN tag
-	MinLen    = 60 // shortest frame on the wire, without the frame check sequence; shorter payloads are padded
 )
 
 // EtherType values (IEEE registration authority). A value below 0x0600 is an 802.3 length.

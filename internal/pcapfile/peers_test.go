@@ -206,6 +206,9 @@ func run(t *testing.T, file []byte, program string, args ...string) string {
 func TestRealCaptures(t *testing.T) {
 	dir := os.Getenv(capturesEnv)
 	if dir == "" {
+		if os.Getenv("CULVERT_REQUIRE_CAPTURES") == "1" {
+			t.Fatalf("%s does not name a directory of captures, and they are required", capturesEnv)
+		}
 		t.Skipf("%s does not name a directory of captures", capturesEnv)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.pcap*"))
