@@ -3,6 +3,7 @@ module github.com/culvert-net/culvert
 go 1.25
 
 require (
+	github.com/gaissmai/bart v0.30.0
 	github.com/google/gopacket v1.1.19
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sys v0.39.0
