@@ -6,7 +6,7 @@
 //
 // What makes reading without a lock right is that a slot belongs to one key for ever: the value is written before the key, and
 // a removed entry keeps its slot with value 0. A slot is had back when the map is rebuilt, which happens when slots run
-// short, a few buckets with each write, so that no write waits for all of them. Until it is done there are two arrays, and:
+// short: a few buckets with each write, so that no write waits for all of them. Until it is done there are two arrays, and:
 //
 //   - readers look into the new one first. What they find there counts, an entry removed there too;
 //   - a writer that takes an entry to the new array marks the old slot as moved before it writes the new one. Who
@@ -29,13 +29,12 @@ const (
 	minBuckets = 4
 	thin       = 32 // an array with less than one entry in so many slots is made smaller
 
-	// A full array has loadNum of loadDen of its slots taken. At 5/8 one lookup in six goes on to a second bucket; at 3/4 it
-	// would be one in three.
-	loadNum, loadDen = 5, 8
+	perBucket = 2 // entries, on average, in a full array: with two in four slots, one search in twenty goes on
 
 	// moveBuckets is how many buckets a write moves while the map is rebuilt. A new array of n buckets keeps a quarter of its
-	// room, 5n/8 slots, for what comes meanwhile; the old one has 4n buckets at most, so it takes n/2 writes at most.
+	// room, n/2 slots, for what comes meanwhile; the old one has 4n buckets at most, so it takes n/2 writes at most.
 	moveBuckets = 8
+	atOnce      = 256 // buckets that one write moves, in some microseconds, rather than leave a small map in two arrays
 )
 
 // bucket is a cache line. Slots are taken in order: if the last is free, some slot is.
@@ -53,8 +52,8 @@ type view struct {
 	old     *view           // the array that is being emptied into this one, nil if none is
 }
 
-// Map is the map. Load, CompareAndSwap, Len and Walk may be called by anybody at any time, Store and Delete by one
-// goroutine at a time. Keys are not 0. Use [New].
+// Map is the map. Load, CompareAndSwap, Len and Walk may be called by anybody at any time, Store, Delete and Tidy
+// by one goroutine at a time. Keys are not 0. Use [New].
 type Map struct {
 	view atomic.Pointer[view]
 	live atomic.Int64 // entries; written by the writer only
@@ -82,7 +81,7 @@ func bucketsFor(n int) int {
 }
 
 // room returns how many slots of an array may be taken.
-func room(buckets int) int { return buckets * slots / loadDen * loadNum }
+func room(buckets int) int { return buckets * perBucket }
 
 func newView(buckets int, old *view) *view {
 	v := &view{
@@ -160,8 +159,7 @@ func (v *view) find(key uint64) *atomic.Uint64 {
 	}
 }
 
-// add takes a slot for key, which has none yet. There is always a free one in an array. The value is written before the
-// key, and the key before the bits that lead to it are of use to anybody who has not got it.
+// add takes a slot for key, which has none yet; there is always a free one. The value is written before the key.
 func (m *Map) add(v *view, key, value uint64) {
 	last := uint64(len(v.buckets) - 1)
 	for i := v.home(key) & last; ; i = (i + 1) & last {
@@ -177,7 +175,6 @@ func (m *Map) add(v *view, key, value uint64) {
 		v.passed[i/64].Or(1 << (i % 64))
 	}
 }
-
 
 // CompareAndSwap replaces key's value by new if it is old, and reports whether it did. Neither is 0. While the map is being
 // rebuilt it may refuse although the value is old; the writer can [Map.Store] then.
@@ -208,7 +205,7 @@ func (m *Map) Store(key, value uint64) (before uint64) {
 	if before == 0 {
 		m.live.Add(1)
 	}
-	m.work()
+	m.Tidy()
 	return before
 }
 
@@ -242,27 +239,31 @@ func (m *Map) Delete(key uint64) (before uint64) {
 	if before != 0 {
 		m.live.Add(-1)
 	}
-	m.work()
+	m.Tidy()
 	return before
 }
 
-// work is what each write does for the rebuilding of the map: to begin it when slots run short or most of them are
-// empty, or to move some buckets.
-func (m *Map) work() {
+// Tidy is what each write does for the rebuilding of the map: to begin it when slots run short or most of them are
+// empty, or to go on with it. The writer may call it when there is time; lookups are fastest when it is done.
+func (m *Map) Tidy() {
 	v, live := m.view.Load(), int(m.live.Load())
 	switch {
 	case v.old != nil:
-		m.move(v)
+		m.move(v, moveBuckets)
 	case m.used >= room(len(v.buckets)), len(v.buckets) > m.least && live < len(v.buckets)*slots/thin:
 		// Room for a third more than there are, and not less than a quarter of the array, see moveBuckets.
+		next := newView(max(bucketsFor(live+live/3+1), len(v.buckets)/4, m.least), v)
 		m.used, m.moved = 0, 0
-		m.view.Store(newView(max(bucketsFor(live+live/3+1), len(v.buckets)/4, m.least), v))
+		m.view.Store(next)
+		if len(v.buckets) <= atOnce {
+			m.move(next, atOnce)
+		}
 	}
 }
 
-// move takes some buckets of the old array to the new one, and drops the old one after the last.
-func (m *Map) move(v *view) {
-	end := min(m.moved+moveBuckets, len(v.old.buckets))
+// move takes so many buckets of the old array to the new one, and drops the old one after the last.
+func (m *Map) move(v *view, buckets int) {
+	end := min(m.moved+buckets, len(v.old.buckets))
 	for ; m.moved < end; m.moved++ {
 		b := &v.old.buckets[m.moved]
 		for i := range b.keys {

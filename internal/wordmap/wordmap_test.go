@@ -110,7 +110,7 @@ func TestWalkWhileItChanges(t *testing.T) {
 // TestWalkAtEveryMoment walks a map that grows after each addition, in the midst of each rebuilding.
 func TestWalkAtEveryMoment(t *testing.T) {
 	m := wordmap.New(0)
-	for key := uint64(1); key <= 700; key++ {
+	for key := uint64(1); key <= 2000; key++ {
 		m.Store(key, key)
 		require.Len(t, contents(t, m, 5), int(key))
 	}
