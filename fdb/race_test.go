@@ -1,0 +1,5 @@
+//go:build race
+
+package fdb_test
+
+const raceEnabled = true
