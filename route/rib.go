@@ -1,0 +1,267 @@
+package route
+
+// All routes, as the control side has them: by prefix those in the order in which they count, each as the index of
+// its path. The best of each prefix is in the trie, or, for IPv6, in a table for readers.
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+)
+
+// several marks a prefix with more than one route: the other bits are the index of their list. One route is kept as the index
+// of its path itself, so that a million prefixes take little more than the tree that they are in.
+const several = 1 << 31
+
+// fib is what readers need.
+type fib struct {
+	trie
+	v6 atomic.Pointer[bart.Table[*Path]] // replaced with each change
+}
+
+// rib is everything.
+type rib struct {
+	fib       *fib
+	prefixes  bart.Table[uint32]
+	lists     [][]uint32
+	freeLists []uint32
+	routes    int
+
+	ids     map[string]uint32 // of paths, by appendKey
+	refs    []uint32          // of each path: how many routes have it
+	key     []byte            // scratch
+	scratch [1]uint32
+}
+
+func newRIB(flat bool) *rib {
+	r := &rib{fib: &fib{}, ids: map[string]uint32{}}
+	r.fib.init(flat)
+	r.fib.v6.Store(&bart.Table[*Path]{})
+	return r
+}
+
+// at returns the paths of prefix's routes; the slice is good until the next call.
+func (r *rib) at(prefix netip.Prefix) []uint32 {
+	ref, ok := r.prefixes.Get(prefix)
+	if !ok {
+		return nil
+	}
+	return r.list(ref)
+}
+
+func (r *rib) list(ref uint32) []uint32 {
+	if ref&several != 0 {
+		return r.lists[ref&^several]
+	}
+	r.scratch[0] = ref
+	return r.scratch[:]
+}
+
+// set replaces the routes of prefix and gives readers the best of them. The paths in list have their references.
+func (r *rib) set(prefix netip.Prefix, list []uint32) {
+	old, existed := r.prefixes.Get(prefix)
+	before, oldLen := uint32(0), 0
+	if existed {
+		l := r.list(old)
+		before, oldLen = l[0], len(l)
+	}
+	r.routes += len(list) - oldLen
+	switch {
+	case len(list) == 0:
+		r.prefixes.Delete(prefix)
+	case len(list) == 1:
+		r.prefixes.Insert(prefix, list[0])
+	default:
+		r.prefixes.Insert(prefix, r.keepList(list)|several)
+	}
+	if existed && old&several != 0 {
+		r.lists[old&^several] = nil
+		r.freeLists = append(r.freeLists, old&^several)
+	}
+	switch {
+	case len(list) == 0:
+		r.forget(prefix)
+	case !existed || list[0] != before:
+		r.install(prefix, list[0], !existed)
+	}
+}
+
+func (r *rib) keepList(list []uint32) uint32 {
+	list = slices.Clone(list)
+	if n := len(r.freeLists); n > 0 {
+		i := r.freeLists[n-1]
+		r.freeLists = r.freeLists[:n-1]
+		r.lists[i] = list
+		return i
+	}
+	r.lists = append(r.lists, list)
+	return uint32(len(r.lists) - 1)
+}
+
+func (r *rib) install(prefix netip.Prefix, path uint32, isNew bool) {
+	if !prefix.Addr().Is4() {
+		r.fib.v6.Store(r.fib.v6.Load().InsertPersist(prefix, r.fib.path(path)))
+		return
+	}
+	r.fib.insert(word(prefix.Addr()), prefix.Bits(), path, isNew)
+}
+
+func (r *rib) forget(prefix netip.Prefix) {
+	if !prefix.Addr().Is4() {
+		r.fib.v6.Store(r.fib.v6.Load().DeletePersist(prefix))
+		return
+	}
+	length, path := 0, uint32(0)
+	if covering, ref, ok := r.prefixes.LookupPrefixLPM(prefix); ok && covering.Bits() > 0 {
+		length, path = covering.Bits(), r.list(ref)[0]
+	}
+	r.fib.remove(word(prefix.Addr()), prefix.Bits(), length, path)
+}
+
+// word returns an IPv4 address as the number that its bytes make in network byte order.
+func word(a netip.Addr) uint32 {
+	b := a.As4()
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// has reports whether the table can take a new prefix.
+func (r *rib) has(room int, prefix netip.Prefix) error {
+	if r.routes >= room {
+		return fmt.Errorf("%w: it has %d routes, Config.MaxRoutes", ErrFull, r.routes)
+	}
+	if prefix.Addr().Is4() && prefix.Bits() > 0 && !r.fib.hasNodesFor(word(prefix.Addr()), prefix.Bits()) {
+		return fmt.Errorf("%w: its prefixes are spread over %d blocks of 256 addresses or of 256 such blocks", ErrFull, maxNodes)
+	}
+	return nil
+}
+
+// intern returns the index of the path that a route has, with a reference to it. Flows that old sent to next hops of the
+// route stay there; old may be nil.
+func (r *rib) intern(route *Route, old *Path) (uint32, error) {
+	var buckets *[bucketCount]byte
+	if len(route.NextHops) > 1 {
+		buckets = fillBuckets(route.NextHops, old)
+	}
+	r.key = appendKey(r.key[:0], route, buckets)
+	if id, ok := r.ids[string(r.key)]; ok {
+		r.refs[id]++
+		return id, nil
+	}
+	id := r.fib.addPath(newPath(*route, buckets))
+	if id == 0 {
+		return 0, fmt.Errorf("%w: it has %d different paths", ErrFull, maxPaths)
+	}
+	for len(r.refs) <= int(id) {
+		r.refs = append(r.refs, 0)
+	}
+	r.refs[id] = 1
+	r.ids[string(r.key)] = id
+	return id, nil
+}
+
+// release gives back a reference to a path.
+func (r *rib) release(id uint32) {
+	if r.refs[id]--; r.refs[id] > 0 {
+		return
+	}
+	p := r.fib.path(id)
+	r.key = appendKey(r.key[:0], &p.route, p.buckets)
+	delete(r.ids, string(r.key))
+	r.fib.freePath(id)
+}
+
+// before reports whether route a of a prefix counts before route b.
+func before(a, b *Route) bool {
+	if a.Table != b.Table {
+		return a.Table > b.Table
+	}
+	return a.Metric < b.Metric
+}
+
+// same reports whether two routes of a prefix exclude each other.
+func same(a, b *Route) bool { return a.Table == b.Table && a.Metric == b.Metric }
+
+// find returns the place of the first route of list that is the same as route, -1 if there is none, and the place
+// where a new one belongs: behind those that count before it or are the same.
+func (r *rib) find(list []uint32, route *Route) (found, place int) {
+	found = -1
+	for i, id := range list {
+		other := &r.fib.path(id).route
+		if found < 0 && same(other, route) {
+			found = i
+		}
+		if before(route, other) {
+			return found, i
+		}
+	}
+	return found, len(list)
+}
+
+// mode is which of the ways to put a route into the table is meant.
+type mode uint8
+
+const (
+	modeAdd     mode = iota // there is none like it
+	modeAppend              // behind those like it
+	modeReplace             // instead of the first like it, if there is one
+	modeChange              // instead of the first like it
+)
+
+// put puts a valid route into the table and returns the path that it replaced, if any.
+func (r *rib) put(route *Route, how mode, maxRoutes int, flowsOf *Path) (replaced *Path, err error) {
+	list := r.at(route.Prefix)
+	found, place := r.find(list, route)
+	switch {
+	case how == modeAdd && found >= 0:
+		return nil, fmt.Errorf("%w: %v; Replace overwrites it", ErrExists, r.fib.path(list[found]).Route(route.Prefix))
+	case how == modeChange && found < 0:
+		return nil, ErrNotFound
+	case found >= 0 && how != modeAppend:
+		replaced = r.fib.path(list[found])
+	default:
+		if err := r.has(maxRoutes, route.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	if flowsOf == nil {
+		flowsOf = replaced
+	}
+	id, err := r.intern(route, flowsOf)
+	if err != nil {
+		return nil, err
+	}
+	if replaced == nil {
+		r.set(route.Prefix, slices.Insert(slices.Clone(list), place, id))
+		return nil, nil
+	}
+	old := list[found]
+	list = slices.Clone(list)
+	list[found] = id
+	r.set(route.Prefix, list)
+	r.release(old)
+	return replaced, nil
+}
+
+// cut removes the routes of prefix for which is holds, one only if one is set, and returns them.
+func (r *rib) cut(prefix netip.Prefix, one bool, is func(*Path) bool) (gone []*Path) {
+	var rest, ids []uint32
+	for _, id := range r.at(prefix) {
+		p := r.fib.path(id)
+		if (!one || len(gone) == 0) && is(p) {
+			gone, ids = append(gone, p), append(ids, id)
+			continue
+		}
+		rest = append(rest, id)
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	r.set(prefix, rest)
+	for _, id := range ids {
+		r.release(id)
+	}
+	return gone
+}
