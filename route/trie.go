@@ -14,32 +14,31 @@ import "sync/atomic"
 type slot = uint32
 
 const (
-	link       slot = 1 << 31
-	pathBits        = 25
-	maxPaths        = 1<<pathBits - 1
-	nodeSlots       = 256
-	chunkNodes      = 64
-	maxChunks       = 1 << 14
-	maxNodes        = maxChunks * chunkNodes // a GiB
+	link      slot = 1 << 31
+	pathBits       = 25
+	maxPaths       = 1<<pathBits - 1
+	nodeSlots      = 256
+	maxNodes       = 1 << 20 // a GiB
+	fewPaths       = 1 << 10
 )
 
-type (
-	node  [nodeSlots]atomic.Uint32
-	chunk [chunkNodes]node
-)
+type node [nodeSlots]uint32
 
-// trie is the trie with its paths. Readers use lookup, all else is for one writer at a time.
+// trie is the trie with its paths. Readers use lookup, all else is for one writer at a time. Slots are read and written
+// atomically once readers may have them.
 //
 // A node or an index of a path that is no longer needed will be used again, and a reader who is slow may still be on his way
 // to it. So whoever uses something again counts in reused first; a reader who finds that somebody did so
-// meanwhile looks once more.
+// meanwhile looks once more. A reader may also have an array of nodes that was replaced by a larger copy of itself: what he finds
+// there was right when the copy was made.
 type trie struct {
-	root     *[1 << 16]atomic.Uint32
-	flat     *[1 << 24]atomic.Uint32 // instead of root
-	fallback atomic.Uint32           // the slot of the default route, which would be in most of the others
 	reused   atomic.Uint64
-	chunks   [maxChunks]atomic.Pointer[chunk]
-	paths    atomic.Pointer[[]atomic.Pointer[Path]]
+	nodes    atomic.Pointer[[]node]
+	flat     *[1 << 24]uint32               // instead of root
+	fallback atomic.Uint32                  // the slot of the default route, which would be in most of the others
+	more     atomic.Pointer[[]atomicPath]   // paths from index fewPaths on
+	few      [fewPaths]atomic.Pointer[Path] // those before
+	root     [1 << 16]uint32
 
 	// The writer's own.
 	below     []uint32 // of each node: how many prefixes end in it or farther down
@@ -48,70 +47,113 @@ type trie struct {
 	freePaths queue
 }
 
+type atomicPath = atomic.Pointer[Path]
+
 // init makes t, which is zero, an empty trie.
 func (t *trie) init(flat bool) {
 	t.pathCount = 1 // 0 is no path
 	if flat {
-		t.flat = new([1 << 24]atomic.Uint32)
-	} else {
-		t.root = new([1 << 16]atomic.Uint32)
+		t.flat = new([1 << 24]uint32)
 	}
-	paths := make([]atomic.Pointer[Path], 16)
-	t.paths.Store(&paths)
-}
-
-func (t *trie) node(s slot) *node {
-	i := s &^ link
-	return &t.chunks[i/chunkNodes%maxChunks].Load()[i%chunkNodes]
+	t.nodes.Store(&[]node{})
+	t.more.Store(&[]atomicPath{})
 }
 
 // lookup returns the path for a destination, nil if there is no route.
 func (t *trie) lookup(dst uint32) *Path {
+	if t.flat != nil {
+		return t.lookupFlat(dst)
+	}
 	before := t.reused.Load()
-	var s slot
-	if t.root != nil {
-		if s = t.root[dst>>16].Load(); s&link != 0 {
-			s = t.node(s)[dst>>8&0xff].Load()
-		}
-	} else {
-		s = t.flat[dst>>8].Load()
-	}
+	s := atomic.LoadUint32(&t.root[dst>>16])
 	if s&link != 0 {
-		s = t.node(s)[dst&0xff].Load()
+		nodes := *t.nodes.Load()
+		if s &^= link; uint64(s) >= uint64(len(nodes)) {
+			return t.lookupAgain(dst)
+		}
+		s = atomic.LoadUint32(&nodes[s][dst>>8&0xff])
+		if s&link != 0 {
+			if s &^= link; uint64(s) >= uint64(len(nodes)) {
+				return t.lookupAgain(dst)
+			}
+			s = atomic.LoadUint32(&nodes[s][dst&0xff])
+		}
 	}
-	if s == 0 {
-		s = t.fallback.Load()
-	}
-	i, paths := s&maxPaths, *t.paths.Load()
-	if uint64(i) < uint64(len(paths)) {
-		if p := paths[i].Load(); t.reused.Load() == before {
+	if i := s & maxPaths; i-1 < fewPaths-1 {
+		if p := t.few[i].Load(); t.reused.Load() == before {
 			return p
 		}
 	}
-	return t.lookup(dst)
+	return t.lookupAgain(dst)
+}
+
+// lookupFlat is lookup with a first stride of 24 bits.
+func (t *trie) lookupFlat(dst uint32) *Path {
+	before := t.reused.Load()
+	s := atomic.LoadUint32(&t.flat[dst>>8])
+	if s&link != 0 {
+		nodes := *t.nodes.Load()
+		if s &^= link; uint64(s) >= uint64(len(nodes)) {
+			return t.lookupAgain(dst)
+		}
+		s = atomic.LoadUint32(&nodes[s][dst&0xff])
+	}
+	if i := s & maxPaths; i-1 < fewPaths-1 {
+		if p := t.few[i].Load(); t.reused.Load() == before {
+			return p
+		}
+	}
+	return t.lookupAgain(dst)
+}
+
+// lookupAgain is lookup where that did not come to an end: there is nothing better than the default route, or many paths, or
+// something on the way was used again.
+func (t *trie) lookupAgain(dst uint32) *Path {
+	for {
+		before := t.reused.Load()
+		l := t.top()
+		s := atomic.LoadUint32(&l.slots[l.index(dst)])
+		for s&link != 0 {
+			nodes := *t.nodes.Load()
+			if uint64(s&^link) >= uint64(len(nodes)) {
+				break
+			}
+			l = level{nodes[s&^link][:], l.base + l.bits, 8}
+			s = atomic.LoadUint32(&l.slots[l.index(dst)])
+		}
+		if s == 0 {
+			s = t.fallback.Load()
+		}
+		if p := t.path(s & maxPaths); s&link == 0 && t.reused.Load() == before {
+			return p
+		}
+	}
 }
 
 // level is one stride of the trie on the way to a prefix.
 type level struct {
-	slots []atomic.Uint32
+	slots []uint32
 	base  int // bits of the address in front of the stride
 	bits  int // of the stride
 }
 
 func (t *trie) top() level {
-	if t.root != nil {
-		return level{t.root[:], 0, 16}
+	if t.flat != nil {
+		return level{t.flat[:], 0, 24}
 	}
-	return level{t.flat[:], 0, 24}
+	return level{t.root[:], 0, 16}
 }
 
-func (t *trie) next(l level, s slot) level { return level{t.node(s)[:], l.base + l.bits, 8} }
+// next returns the stride that a link leads to. It is the writer's: a reader's array of nodes may be another.
+func (t *trie) next(l level, s slot) level {
+	return level{(*t.nodes.Load())[s&^link][:], l.base + l.bits, 8}
+}
 
 // index returns the slot of the stride that addr goes through.
 func (l level) index(addr uint32) int { return int(addr << l.base >> (32 - l.bits)) }
 
 // covered returns the slots that a prefix which ends in this stride covers.
-func (l level) covered(addr uint32, length int) []atomic.Uint32 {
+func (l level) covered(addr uint32, length int) []uint32 {
 	first := l.index(addr)
 	return l.slots[first : first+1<<(l.base+l.bits-length)]
 }
@@ -123,13 +165,14 @@ func (t *trie) insert(addr uint32, length int, path uint32, isNew bool) {
 		t.fallback.Store(s)
 		return
 	}
+	t.makeRoom()
 	l := t.top()
 	for length > l.base+l.bits {
 		at := &l.slots[l.index(addr)]
-		if at.Load()&link == 0 {
-			at.Store(t.newNode(at.Load()))
+		if *at&link == 0 {
+			atomic.StoreUint32(at, t.newNode(*at))
 		}
-		down := at.Load()
+		down := *at
 		if isNew {
 			t.below[down&^link]++
 		}
@@ -149,37 +192,52 @@ func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 	if path == 0 {
 		s = 0
 	}
-	var way [2]*atomic.Uint32 // the slots with links to the prefix
+	var way [2]*uint32 // the slots with links to the prefix
 	depth := 0
 	l := t.top()
 	for length > l.base+l.bits {
 		at := &l.slots[l.index(addr)]
 		way[depth], depth = at, depth+1
-		t.below[at.Load()&^link]--
-		l = t.next(l, at.Load())
+		t.below[*at&^link]--
+		l = t.next(l, *at)
 	}
 	t.fill(l, l.covered(addr, length), func(old slot) bool { return old != 0 && int(old>>pathBits) == length }, s)
 	for depth--; depth >= 0; depth-- {
-		down := way[depth].Load()
+		down := *way[depth]
 		if t.below[down&^link] > 0 {
 			return
 		}
-		way[depth].Store(t.node(down)[0].Load()) // all its slots are the same
+		atomic.StoreUint32(way[depth], (*t.nodes.Load())[down&^link][0]) // all its slots are the same
 		t.freeNodes.push(down &^ link)
 	}
 }
 
 // fill writes s over all those of the slots, and of the nodes below them, that are to be overwritten.
-func (t *trie) fill(l level, slots []atomic.Uint32, overwrite func(slot) bool, s slot) {
-	for i := range slots {
-		switch old := slots[i].Load(); {
+func (t *trie) fill(l level, slots []uint32, overwrite func(slot) bool, s slot) {
+	for i, old := range slots {
+		switch {
 		case old&link != 0:
 			below := t.next(l, old)
 			t.fill(below, below.slots, overwrite, s)
 		case overwrite(old):
-			slots[i].Store(s)
+			atomic.StoreUint32(&slots[i], s)
 		}
 	}
+}
+
+// perPrefix is how many nodes a prefix needs at most.
+const perPrefix = 2
+
+// makeRoom sees to it that there are nodes for one more prefix. It is called before anything else is done, since slots
+// of the array that it replaces must not be written any more.
+func (t *trie) makeRoom() {
+	nodes := *t.nodes.Load()
+	if t.freeNodes.len() >= perPrefix || len(t.below)+perPrefix <= len(nodes) {
+		return
+	}
+	grown := make([]node, len(nodes)+len(nodes)/4+2*perPrefix)
+	copy(grown, nodes)
+	t.nodes.Store(&grown)
 }
 
 // newNode returns the link to a node that says in each slot what s says.
@@ -190,25 +248,22 @@ func (t *trie) newNode(s slot) slot {
 	} else {
 		i = uint32(len(t.below))
 		t.below = append(t.below, 0)
-		if i%chunkNodes == 0 {
-			t.chunks[i/chunkNodes].Store(new(chunk))
-		}
 	}
-	n := t.node(i)
+	n := &(*t.nodes.Load())[i]
 	for j := range n {
-		n[j].Store(s)
+		atomic.StoreUint32(&n[j], s)
 	}
 	return i | link
 }
 
 // hasNodesFor reports whether the nodes that a prefix needs can be had.
 func (t *trie) hasNodesFor(addr uint32, length int) bool {
-	if len(t.below)+2 <= maxNodes || t.freeNodes.len() >= 2 {
+	if len(t.below)+perPrefix <= maxNodes || t.freeNodes.len() >= perPrefix {
 		return true
 	}
 	l := t.top()
 	for length > l.base+l.bits {
-		s := l.slots[l.index(addr)].Load()
+		s := l.slots[l.index(addr)]
 		if s&link == 0 {
 			return false
 		}
@@ -229,22 +284,33 @@ func (t *trie) addPath(p *Path) uint32 {
 		i = t.pathCount
 		t.pathCount++
 	}
-	paths := *t.paths.Load()
-	if int(i) >= len(paths) {
-		grown := make([]atomic.Pointer[Path], 2*len(paths))
-		for j := range paths {
-			grown[j].Store(paths[j].Load())
-		}
-		grown[i].Store(p)
-		t.paths.Store(&grown)
+	if i < fewPaths {
+		t.few[i].Store(p)
 		return i
 	}
-	paths[i].Store(p)
+	more := *t.more.Load()
+	if int(i-fewPaths) >= len(more) {
+		grown := make([]atomicPath, 2*len(more)+fewPaths)
+		for j := range more {
+			grown[j].Store(more[j].Load())
+		}
+		more = grown
+		t.more.Store(&grown)
+	}
+	more[i-fewPaths].Store(p)
 	return i
 }
 
-// path returns the path with an index.
-func (t *trie) path(i uint32) *Path { return (*t.paths.Load())[i].Load() }
+// path returns the path with an index; nil for index 0.
+func (t *trie) path(i uint32) *Path {
+	if i < fewPaths {
+		return t.few[i].Load()
+	}
+	if more := *t.more.Load(); int(i-fewPaths) < len(more) {
+		return more[i-fewPaths].Load()
+	}
+	return nil // only if i is from before, see reused
+}
 
 // freePath gives back the index of a path that no slot has any more. The path stays until the index is used again, for
 // readers on their way.
