@@ -8,19 +8,37 @@ import "sync/atomic"
 // A slot is one word:
 //
 //	bit 31 set:  bits 0–30 are the index of the node below
-//	else:        bits 25–30 are the length of the prefix that put it there, bits 0–24 the index of its path; all 0: no route
+//	else:        bits 0–23 are the index of a path, bits 24–29 the length of the prefix that put it there; bit 30 is set
+//	             if the path is not among the few that a lookup finds at once. All 0: no route but the default route
 //
 // The length lets a change touch only slots of its own prefix, or of shorter ones.
+//
+// Lookups in a big table wait for memory, and how many the processor has under way at a time depends on how little there is to
+// be done with a slot once it is there: two comparisons, a mask, a load.
 type slot = uint32
 
 const (
-	link      slot = 1 << 31
-	pathBits       = 25
-	maxPaths       = 1<<pathBits - 1
-	nodeSlots      = 256
-	maxNodes       = 1 << 20 // a GiB
-	fewPaths       = 1 << 10
+	link       slot = 1 << 31
+	many       slot = 1 << 30
+	pathBits        = 24
+	maxPaths        = 1<<pathBits - 1
+	lengthMask      = 1<<6 - 1
+	nodeSlots       = 256
+	maxNodes        = 1 << 20 // a GiB
+	fewPaths        = 1 << 10
 )
+
+// slotOf returns the slot of a prefix length and a path.
+func slotOf(length int, path uint32) slot {
+	s := slot(length)<<pathBits | path
+	if path >= fewPaths {
+		s |= many
+	}
+	return s
+}
+
+// lengthOf returns the length of the prefix that put a slot there that is no link.
+func lengthOf(s slot) int { return int(s >> pathBits & lengthMask) }
 
 type node [nodeSlots]uint32
 
@@ -32,13 +50,12 @@ type node [nodeSlots]uint32
 // meanwhile looks once more. A reader may also have an array of nodes that was replaced by a larger copy of itself: what he finds
 // there was right when the copy was made.
 type trie struct {
-	reused   atomic.Uint64
-	nodes    atomic.Pointer[[]node]
-	flat     *[1 << 24]uint32               // instead of root
-	fallback atomic.Uint32                  // the slot of the default route, which would be in most of the others
-	more     atomic.Pointer[[]atomicPath]   // paths from index fewPaths on
-	few      [fewPaths]atomic.Pointer[Path] // those before
-	root     [1 << 16]uint32
+	few    [fewPaths]atomic.Pointer[Path] // paths by index; 0 is that of the default route, which would be in most slots
+	reused atomic.Uint64
+	nodes  atomic.Pointer[[]node]
+	flat   *[1 << 24]uint32             // instead of root
+	more   atomic.Pointer[[]atomicPath] // paths from index fewPaths on
+	root   [1 << 16]uint32
 
 	// The writer's own.
 	below     []uint32 // of each node: how many prefixes end in it or farther down
@@ -51,7 +68,7 @@ type atomicPath = atomic.Pointer[Path]
 
 // init makes t, which is zero, an empty trie.
 func (t *trie) init(flat bool) {
-	t.pathCount = 1 // 0 is no path
+	t.pathCount = 1
 	if flat {
 		t.flat = new([1 << 24]uint32)
 	}
@@ -66,21 +83,21 @@ func (t *trie) lookup(dst uint32) *Path {
 	}
 	before := t.reused.Load()
 	s := atomic.LoadUint32(&t.root[dst>>16])
-	if s&link != 0 {
+	if int32(s) < 0 {
 		nodes := *t.nodes.Load()
 		if s &^= link; uint64(s) >= uint64(len(nodes)) {
 			return t.lookupAgain(dst)
 		}
 		s = atomic.LoadUint32(&nodes[s][dst>>8&0xff])
-		if s&link != 0 {
+		if int32(s) < 0 {
 			if s &^= link; uint64(s) >= uint64(len(nodes)) {
 				return t.lookupAgain(dst)
 			}
 			s = atomic.LoadUint32(&nodes[s][dst&0xff])
 		}
 	}
-	if i := s & maxPaths; i-1 < fewPaths-1 {
-		if p := t.few[i].Load(); t.reused.Load() == before {
+	if s < many {
+		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
 			return p
 		}
 	}
@@ -91,23 +108,23 @@ func (t *trie) lookup(dst uint32) *Path {
 func (t *trie) lookupFlat(dst uint32) *Path {
 	before := t.reused.Load()
 	s := atomic.LoadUint32(&t.flat[dst>>8])
-	if s&link != 0 {
+	if int32(s) < 0 {
 		nodes := *t.nodes.Load()
 		if s &^= link; uint64(s) >= uint64(len(nodes)) {
 			return t.lookupAgain(dst)
 		}
 		s = atomic.LoadUint32(&nodes[s][dst&0xff])
 	}
-	if i := s & maxPaths; i-1 < fewPaths-1 {
-		if p := t.few[i].Load(); t.reused.Load() == before {
+	if s < many {
+		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
 			return p
 		}
 	}
 	return t.lookupAgain(dst)
 }
 
-// lookupAgain is lookup where that did not come to an end: there is nothing better than the default route, or many paths, or
-// something on the way was used again.
+// lookupAgain is lookup where that did not come to an end: there are many paths, or something on the way was used again, or is
+// newer than the array of nodes.
 func (t *trie) lookupAgain(dst uint32) *Path {
 	for {
 		before := t.reused.Load()
@@ -120,9 +137,6 @@ func (t *trie) lookupAgain(dst uint32) *Path {
 			}
 			l = level{nodes[s&^link][:], l.base + l.bits, 8}
 			s = atomic.LoadUint32(&l.slots[l.index(dst)])
-		}
-		if s == 0 {
-			s = t.fallback.Load()
 		}
 		if p := t.path(s & maxPaths); s&link == 0 && t.reused.Load() == before {
 			return p
@@ -160,11 +174,11 @@ func (l level) covered(addr uint32, length int) []uint32 {
 
 // insert gives a prefix its path, or another one if it is not new. There are nodes for it, see [trie.hasNodesFor].
 func (t *trie) insert(addr uint32, length int, path uint32, isNew bool) {
-	s := slot(length)<<pathBits | path
 	if length == 0 {
-		t.fallback.Store(s)
+		t.few[0].Store(t.path(path))
 		return
 	}
+	s := slotOf(length, path)
 	t.makeRoom()
 	l := t.top()
 	for length > l.base+l.bits {
@@ -178,20 +192,17 @@ func (t *trie) insert(addr uint32, length int, path uint32, isNew bool) {
 		}
 		l = t.next(l, down)
 	}
-	t.fill(l, l.covered(addr, length), func(old slot) bool { return int(old>>pathBits) <= length }, s)
+	t.fill(l, l.covered(addr, length), func(old slot) bool { return lengthOf(old) <= length }, s)
 }
 
 // remove takes a prefix out; its slots go to the longest prefix that covers it, of the given length and path, 0 and 0 if there is
 // none, or only a default route.
 func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 	if length == 0 {
-		t.fallback.Store(0)
+		t.few[0].Store(nil)
 		return
 	}
-	s := slot(shorter)<<pathBits | path
-	if path == 0 {
-		s = 0
-	}
+	s := slotOf(shorter, path)
 	var way [2]*uint32 // the slots with links to the prefix
 	depth := 0
 	l := t.top()
@@ -201,7 +212,7 @@ func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 		t.below[*at&^link]--
 		l = t.next(l, *at)
 	}
-	t.fill(l, l.covered(addr, length), func(old slot) bool { return old != 0 && int(old>>pathBits) == length }, s)
+	t.fill(l, l.covered(addr, length), func(old slot) bool { return lengthOf(old) == length }, s)
 	for depth--; depth >= 0; depth-- {
 		down := *way[depth]
 		if t.below[down&^link] > 0 {
