@@ -174,7 +174,11 @@ func TestAgainstOracle(t *testing.T) {
 		"flat":       {true, false, 30},
 		"IPv6":       {false, true, 40},
 	} {
-		t.Run(name, func(t *testing.T) { againstOracle(t, operations, c.routes, c.flat, c.v6) })
+		n := operations
+		if c.flat {
+			n /= 6 // routes shorter than /8 are in millions of its slots
+		}
+		t.Run(name, func(t *testing.T) { againstOracle(t, n, c.routes, c.flat, c.v6) })
 	}
 }
 
