@@ -23,9 +23,24 @@ type sweep struct {
 	next   time.Duration // when the first of the entries that stay will expire
 }
 
-// Deadline returns when [Table.Expire] has something to do; [Never] if nothing will expire. It changes with each entry
-// that is learned, so ask again after learning.
+// Deadline returns when [Table.Expire] has something to do; [Never] if nothing will expire. It is in the past if there is
+// something to tidy up. It changes with each entry that is learned, so ask again after learning.
 func (t *Table) Deadline() time.Duration { return time.Duration(t.deadline.Load()) }
+
+// wakeToTidy sees to it that a rebuilding of the map, which slows lookups down, is not left half done when nothing more
+// is learned.
+func (t *Table) wakeToTidy() {
+	if t.entries.Rebuilding() {
+		t.deadline.Store(0)
+	}
+}
+
+// tidy goes on with the rebuilding, for one slice of work.
+func (t *Table) tidy() {
+	for n := 0; n < walkBuckets && t.entries.Rebuilding(); n++ {
+		t.entries.Tidy()
+	}
+}
 
 // heard sees to it that the deadline is not later than a dynamic entry that was heard now asks for; an earlier one costs a
 // sweep.
@@ -44,7 +59,7 @@ func (t *Table) Expire(now time.Duration) int {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries.Tidy()
+	t.tidy()
 	s := &t.sweep
 	if !s.under {
 		*s = sweep{under: true, began: now, next: Never}
@@ -77,5 +92,6 @@ func (t *Table) Expire(now time.Duration) int {
 	}
 	s.under = false
 	t.deadline.Store(int64(s.next))
+	t.wakeToTidy()
 	return aged
 }

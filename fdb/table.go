@@ -331,6 +331,7 @@ func (t *Table) put(key Key, old Entry, to Dest, flags Flags, at uint64, cause C
 	}
 	m, word := t.mapOf(key)
 	m.Store(word, entry.word)
+	t.wakeToTidy()
 	t.count(old.word, -1)
 	t.count(entry.word, 1)
 	t.freeList(old)
@@ -341,6 +342,7 @@ func (t *Table) put(key Key, old Entry, to Dest, flags Flags, at uint64, cause C
 func (t *Table) drop(key Key, old Entry, cause Cause) {
 	m, word := t.mapOf(key)
 	m.Delete(word)
+	t.wakeToTidy()
 	t.count(old.word, -1)
 	t.freeList(old)
 	t.tell(Change{Key: key, Old: old, Cause: cause})

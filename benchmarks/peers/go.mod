@@ -3,6 +3,7 @@ module github.com/culvert-net/culvert/benchmarks/peers
 go 1.25
 
 require (
+	github.com/culvert-net/culvert v0.0.0-00010101000000-000000000000
 	github.com/gaissmai/bart v0.30.0
 	github.com/puzpuzpuz/xsync/v4 v4.5.0
 	github.com/yl2chen/cidranger v1.0.2
@@ -10,7 +11,6 @@ require (
 )
 
 require (
-	github.com/stretchr/testify v1.12.1 // indirect
 	golang.org/x/crypto v0.46.0 // indirect
 	golang.org/x/net v0.48.0 // indirect
 	golang.org/x/sys v0.39.0 // indirect

@@ -277,6 +277,9 @@ func (m *Map) move(v *view, buckets int) {
 	}
 }
 
+// Rebuilding reports whether there is something for [Map.Tidy] to go on with.
+func (m *Map) Rebuilding() bool { return m.view.Load().old != nil }
+
 // Len returns the number of entries.
 func (m *Map) Len() int { return int(m.live.Load()) }
 

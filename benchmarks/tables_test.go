@@ -1,0 +1,38 @@
+// Tables: the forwarding database and the routing table. Package peers has the same work done by others.
+package benchmarks_test
+
+import (
+	"testing"
+
+	"github.com/culvert-net/culvert/benchmarks/internal/tables"
+)
+
+func BenchmarkFDB(b *testing.B) {
+	for name, run := range map[string]func(tables.Stations, *testing.B){
+		"hit": tables.Stations.FDBHit, "miss": tables.Stations.FDBMiss, "learn": tables.Stations.FDBLearn,
+	} {
+		b.Run(name, func(b *testing.B) {
+			tables.Each(b, []string{"256", "10k", "1M"}, func(b *testing.B, n int) {
+				s := tables.NewStations(n)
+				b.Run("culvert", func(b *testing.B) { run(s, b) })
+			})
+		})
+	}
+	b.Run("parallel/10k/culvert", tables.NewStations(10_000).FDBParallel)
+}
+
+func BenchmarkRoute(b *testing.B) {
+	b.Run("lookup", func(b *testing.B) {
+		tables.Each(b, []string{"10", "1k", "100k", "1M"}, func(b *testing.B, n int) {
+			r := tables.NewRoutes(n)
+			b.Run("culvert", func(b *testing.B) { r.Lookup(b, false) })
+			b.Run("culvertflat", func(b *testing.B) { r.Lookup(b, true) })
+		})
+	})
+	b.Run("update/100k", func(b *testing.B) {
+		r := tables.NewRoutes(100_000)
+		b.Run("culvert", func(b *testing.B) { r.Update(b, false) })
+		b.Run("culvertflat", func(b *testing.B) { r.Update(b, true) })
+	})
+	b.Run("load/1M/culvert", tables.NewRoutes(1_000_000).Load)
+}
