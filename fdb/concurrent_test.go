@@ -60,7 +60,12 @@ func TestReadersBesideWriters(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(1, uint64(w)))
 			for !stop.Load() {
 				n := rnd.Uint32N(2 * stations)
-				e := table.Lookup(keyOf(n))
+				p := table.Lookup(keyOf(n))
+				if port, ok := p.Port(); ok && port != n || !p.IsValid() && n < pinned {
+					t.Errorf("station %d is at %v", n, p)
+					return
+				}
+				e := table.Get(keyOf(n))
 				if e.IsValid() && !check(n, e) || !e.IsValid() && n < pinned {
 					t.Errorf("station %d has %v", n, e)
 					return

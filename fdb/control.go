@@ -77,7 +77,7 @@ func (t *Table) change(
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.Lookup(key)
+	old := t.Get(key)
 	to, flags, err := decide(old, to, flags)
 	if errors.Is(err, errUnchanged) {
 		return nil
@@ -151,7 +151,7 @@ func (t *Table) displace() bool {
 				if isFixed(word) {
 					return true
 				}
-				t.drop(Key(k), t.Lookup(Key(k)), Displacement)
+				t.drop(Key(k), t.Get(Key(k)), Displacement)
 				found = true
 				return false
 			})
@@ -167,7 +167,7 @@ func (t *Table) displace() bool {
 func (t *Table) Delete(key Key) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.Lookup(key)
+	old := t.Get(key)
 	if !old.IsValid() {
 		return fmt.Errorf("fdb: delete %v: %w", key, ErrNotFound)
 	}
@@ -180,7 +180,7 @@ func (t *Table) Delete(key Key) error {
 func (t *Table) DeleteRemote(key Key, r Remote) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.Lookup(key)
+	old := t.Get(key)
 	remotes := old.Dest().Remotes()
 	i := slices.Index(remotes, r)
 	if i < 0 {
@@ -266,7 +266,7 @@ func (t *Table) each(do func(Key, Entry) bool, maps ...*wordmap.Map) (n int) {
 				if m == t.everyone {
 					key = Key(k-1) << macBits
 				}
-				if e := t.Lookup(key); e.IsValid() && do(key, e) {
+				if e := t.Get(key); e.IsValid() && do(key, e) {
 					n++
 				}
 				return true

@@ -18,15 +18,15 @@ func Example() {
 	}
 	pod := fdb.KeyOf(0, ethernet.MustParseMAC("9a:16:45:30:3a:c6"))
 	fmt.Println(table.Learn(pod, fdb.ToPort(3), 0))
-	fmt.Println(table.Lookup(pod))
+	fmt.Println(table.Get(pod))
 	fmt.Println(table.Learn(pod, fdb.ToPort(4), time.Second))
-	fmt.Println(table.Lookup(pod))
+	fmt.Println(table.Get(pod))
 	for now := time.Second; table.Deadline() != fdb.Never; now += time.Minute {
 		if table.Expire(now) > 0 {
 			fmt.Println("aged after", now)
 		}
 	}
-	fmt.Println(table.Lookup(pod))
+	fmt.Println(table.Get(pod))
 	// Output:
 	// learned
 	// port 3 dynamic

@@ -70,7 +70,7 @@ func (t *Table) Expire(now time.Duration) int {
 		switch due := now.Truncate(stampUnit) - age(word, at) + t.ageing; {
 		case isFixed(word) || t.ageing < 0:
 		case due <= now:
-			t.drop(Key(k), t.Lookup(Key(k)), ByAge)
+			t.drop(Key(k), t.Get(Key(k)), ByAge)
 			aged++
 		default:
 			s.next = min(s.next, due)

@@ -8,7 +8,7 @@
 //
 // # Concurrency
 //
-// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup], [Table.Remotes], and [Table.Learn] of a
+// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup], [Table.Get], [Table.Remotes], and [Table.Learn] of a
 // station that has not moved, take no lock, wait for nobody and allocate nothing, whatever writers do beside them; what they
 // return was true at some moment of the call, and is never half of one state and half of another. Everything that
 // changes entries takes turns by a lock inside. [Table.Expire], [Table.Flush] and [Table.Remove] give it back after each slice of
@@ -312,15 +312,32 @@ func (d Dest) String() string {
 	return cmp.Or(strings.Join(words, ", "), "nowhere")
 }
 
-// Entry is what the table knows of a station. It is a small value and a snapshot; the zero Entry says that there is
-// none.
-type Entry struct {
-	word uint64
-	list *list
-}
+// Place is where a station is, as the packet path needs to know: one word. The zero Place says that there is no entry.
+type Place struct{ word uint64 }
 
 // IsValid reports whether there is an entry.
-func (e Entry) IsValid() bool { return e.word != 0 }
+func (p Place) IsValid() bool { return p.word != 0 }
+
+// Port is [Dest.Port] of the destination.
+func (p Place) Port() (uint32, bool) { return uint32(p.word), p.word&kindMask == kindPort }
+
+// VTEP4 is [Dest.VTEP4] of the destination.
+func (p Place) VTEP4() (uint32, bool) { return uint32(p.word), p.word&kindMask == kindVTEP }
+
+// IsList reports whether there is more to the destination than fits a word; [Table.Get] has it.
+func (p Place) IsList() bool { return p.word&kindMask == kindList }
+
+// Flags returns how the entry was configured; none if it was learned, or added to be like that.
+func (p Place) Flags() Flags { return Flags(p.word & flagMask >> flagShift) }
+
+// IsLocal reports whether the address is the device's own.
+func (p Place) IsLocal() bool { return p.word&localBit != 0 }
+
+// Entry is all that the table knows of a station. It is a small value and a snapshot.
+type Entry struct {
+	Place
+	list *list // if IsList
+}
 
 // Dest returns where the station is.
 func (e Entry) Dest() Dest {
@@ -329,18 +346,6 @@ func (e Entry) Dest() Dest {
 	}
 	return Dest{where: e.word & whereMask}
 }
-
-// Port is [Dest.Port] of the destination.
-func (e Entry) Port() (uint32, bool) { return uint32(e.word), e.word&kindMask == kindPort }
-
-// VTEP4 is [Dest.VTEP4] of the destination.
-func (e Entry) VTEP4() (uint32, bool) { return uint32(e.word), e.word&kindMask == kindVTEP }
-
-// Flags returns how the entry was configured; none if it was learned, or added to be like that.
-func (e Entry) Flags() Flags { return Flags(e.word & flagMask >> flagShift) }
-
-// IsLocal reports whether the address is the device's own.
-func (e Entry) IsLocal() bool { return e.word&localBit != 0 }
 
 // String returns e as "port 3 dynamic".
 func (e Entry) String() string {

@@ -39,8 +39,8 @@ func TestFlood(t *testing.T) {
 	}
 	assert.LessOrEqual(t, table.Len(), fdb.DefaultMaxEntries)
 	assert.LessOrEqual(t, heap()-before, int64(7<<20), "bytes")
-	assert.Equal(t, "port 3 static", table.Lookup(podA).String())
-	assert.Equal(t, "port 4 dynamic", table.Lookup(podB).String())
+	assert.Equal(t, "port 3 static", table.Get(podA).String())
+	assert.Equal(t, "port 4 dynamic", table.Get(podB).String())
 	s := table.Stats()
 	assert.Equal(t, uint64(n+1), s.Learned+s.RefusedFull)
 	assert.Equal(t, fdb.DefaultMaxEntries, s.Entries)
@@ -68,7 +68,7 @@ func TestFloodThatAges(t *testing.T) {
 	assert.LessOrEqual(t, heap()-before, int64(4<<20), "bytes")
 	assert.Equal(t, n, aged+table.Len()-1)
 	assert.Zero(t, table.Stats().RefusedFull)
-	assert.Equal(t, "port 3 dynamic", table.Lookup(podA).String())
+	assert.Equal(t, "port 3 dynamic", table.Get(podA).String())
 	runtime.KeepAlive(table)
 }
 

@@ -50,7 +50,7 @@ func FuzzTable(f *testing.F) {
 		}
 		n := 0
 		for k, e := range table.All() {
-			require.Equal(t, e, table.Lookup(k))
+			require.Equal(t, e, table.Get(k))
 			require.LessOrEqual(t, len(e.Dest().Remotes()), 3)
 			n++
 		}

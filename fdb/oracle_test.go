@@ -355,7 +355,10 @@ func againstOracle(t *testing.T, operations, stations int, config fdb.Config) {
 				t.Fatalf("operation %d: at %v %d aged, want %d; deadline %v, ageing %v", op, now, aged, n, table.Deadline(), want.ageing)
 			}
 		}
-		if got, want := table.Lookup(key), want.entries[key]; got.String() != want.String() {
+		if place := table.Lookup(key); !key.MAC().IsZero() && place != table.Get(key).Place || key.MAC().IsZero() && place.IsValid() {
+			t.Fatalf("operation %d: lookup of %v gives %v, want %v", op, key, place, table.Get(key).Place)
+		}
+		if got, want := table.Get(key), want.entries[key]; got.String() != want.String() {
 			t.Fatalf("operation %d: %v is %v, want %v", op, key, got, want)
 		}
 		if op%5000 == 0 {

@@ -41,11 +41,11 @@ func age(word, stampNow uint64) time.Duration {
 }
 
 // Age returns how long ago the station was heard, to within a second or so; 0 for entries that are not aged.
-func (e Entry) Age(now time.Duration) time.Duration {
-	if isFixed(e.word) {
+func (p Place) Age(now time.Duration) time.Duration {
+	if isFixed(p.word) {
 		return 0
 	}
-	return age(e.word, stamp(now))
+	return age(p.word, stamp(now))
 }
 
 // isFixed reports whether an entry is not aged.

@@ -34,7 +34,7 @@ type Config struct {
 	// Ageing is how long a dynamic entry is kept after its station was last heard; 0: DefaultAgeing, negative: for ever.
 	Ageing time.Duration
 	// OnChange, if set, is told of each change of where a station is, in the order of the changes, by whoever makes it
-	// and before he goes on. It must not call methods of the table other than Lookup and Remotes.
+	// and before he goes on. It must not call methods of the table other than Lookup, Get and Remotes.
 	OnChange func(Change)
 }
 
@@ -110,48 +110,47 @@ func New(config Config) (*Table, error) {
 	return t, nil
 }
 
-// Lookup returns the entry of key; one that is not valid if there is none. It neither knows nor cares how old it is. For a
-// packet path that sends what has no entry to everybody else, [Table.Remotes] or the bridge's ports are next.
-func (t *Table) Lookup(key Key) Entry {
-	if key.isEverybody() {
-		return t.lookupEveryone(key)
+// Lookup returns where the station of key is; a Place that is not valid if it has no entry. It neither knows nor cares how old
+// that is. For a packet path that sends what has no entry to everybody else, [Table.Remotes] or the bridge's ports are
+// next; for everybody else itself, Lookup finds nothing.
+func (t *Table) Lookup(key Key) Place {
+	if key == 0 { // the map's mark of a free slot
+		return Place{}
 	}
-	word := t.entries.Load(uint64(key))
-	if word&kindMask == kindList {
-		return t.lookupList(t.entries, key, uint64(key))
+	return Place{t.entries.Load(uint64(key))}
+}
+
+// Get returns the entry of key; one that is not valid if there is none.
+func (t *Table) Get(key Key) Entry {
+	m, word := t.mapOf(key)
+	place := Place{m.Load(word)}
+	if place.IsList() {
+		return t.getList(m, key, word)
 	}
-	return Entry{word: word}
+	return Entry{Place: place}
 }
 
 // Remotes returns to which remote VTEPs frames go that are for everybody in domain, or for a station without an entry: the
 // list of the domain's all-zero address. The caller must not change its elements.
 func (t *Table) Remotes(domain uint16) []Remote {
-	return t.lookupEveryone(Key(domain) << macBits).Dest().Remotes()
-}
-
-func (t *Table) lookupEveryone(key Key) Entry {
-	word := t.everyone.Load(everyoneWord(key))
-	if word&kindMask == kindList {
-		return t.lookupList(t.everyone, key, everyoneWord(key))
-	}
-	return Entry{word: word}
+	return t.Get(Key(domain) << macBits).Dest().Remotes()
 }
 
 // everyoneWord returns the word by which the map of all-zero addresses knows key.
 func everyoneWord(key Key) uint64 { return uint64(key.Domain()) + 1 }
 
-// lookupList is the lookup of an entry with a list. Its index may be given to another entry between the two loads; the
-// key in the list tells, and then the word is another one by now.
-func (t *Table) lookupList(in *wordmap.Map, key Key, mapKey uint64) Entry {
+// getList is Get of an entry with a list. Its index may be given to another entry between the two loads; the key in the
+// list tells, and then the word is another one by now.
+func (t *Table) getList(in *wordmap.Map, key Key, mapKey uint64) Entry {
 	for {
-		word := in.Load(mapKey)
-		if word&kindMask != kindList {
-			return Entry{word: word}
+		place := Place{in.Load(mapKey)}
+		if !place.IsList() {
+			return Entry{Place: place}
 		}
 		lists := *t.lists.Load()
-		if i := uint32(word); uint64(i) < uint64(len(lists)) {
+		if i := uint32(place.word); uint64(i) < uint64(len(lists)) {
 			if l := lists[i].Load(); l != nil && l.key == key {
-				return Entry{word: word, list: l}
+				return Entry{place, l}
 			}
 		}
 	}
@@ -209,7 +208,7 @@ func (t *Table) learn(key Key, from Dest, now time.Duration) Outcome {
 	if !from.isOne() {
 		return t.refuse(BadDest)
 	}
-	entry := t.Lookup(key)
+	entry := t.Get(key)
 	switch {
 	case !entry.IsValid() && t.Len() >= t.config.MaxEntries:
 		return t.refuse(Full)
@@ -245,7 +244,7 @@ func (t *Table) refresh(key Key, word, at uint64) {
 func (t *Table) learnLocked(key Key, from Dest, now time.Duration) Outcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	entry := t.Lookup(key)
+	entry := t.Get(key)
 	switch {
 	case !entry.IsValid() && t.Len() >= t.config.MaxEntries:
 		return t.refuse(Full)
@@ -324,7 +323,7 @@ func (t *Table) mapOf(key Key) (*wordmap.Map, uint64) {
 
 // put writes an entry in place of the old one, if that is valid, and tells of it.
 func (t *Table) put(key Key, old Entry, to Dest, flags Flags, at uint64, cause Cause) {
-	entry := Entry{word: to.where | uint64(flags)<<flagShift | at}
+	entry := Entry{Place: Place{to.where | uint64(flags)<<flagShift | at}}
 	if to.where&kindMask == kindList {
 		entry.list = &list{key: key, remotes: to.list.remotes}
 		entry.word = entry.word&^indexMask | uint64(t.keepList(entry.list))
@@ -393,7 +392,7 @@ func (t *Table) All() iter.Seq2[Key, Entry] {
 		var c wordmap.Cursor
 		more := true
 		visit := func(key Key) bool {
-			if e := t.Lookup(key); e.IsValid() {
+			if e := t.Get(key); e.IsValid() {
 				more = yield(key, e)
 			}
 			return more

@@ -80,8 +80,8 @@ func TestLearning(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := key(0, c.mac)
 			assert.Equal(t, c.want, table.Learn(k, c.from, time.Second))
-			assert.Equal(t, c.entry, table.Lookup(k).String())
-			assert.False(t, table.Lookup(key(1, c.mac)).IsValid(), "another domain has the entry, too")
+			assert.Equal(t, c.entry, table.Get(k).String())
+			assert.False(t, table.Get(key(1, c.mac)).IsValid(), "another domain has the entry, too")
 		})
 	}
 }
@@ -91,7 +91,7 @@ func TestFramesOfGroupAddressesAreNotLearnedOverAnEntryOfTheirs(t *testing.T) {
 	require.NoError(t, table.Add(group, fdb.ToPort(1), fdb.Static, 0))
 	assert.Equal(t, fdb.NotStation, table.Learn(group, fdb.ToPort(1), 0))
 	assert.Equal(t, fdb.NotStation, table.Learn(group, fdb.ToPort(2), 0))
-	assert.Equal(t, "port 1 static", table.Lookup(group).String())
+	assert.Equal(t, "port 1 static", table.Get(group).String())
 }
 
 func TestAgeing(t *testing.T) {
@@ -103,19 +103,19 @@ func TestAgeing(t *testing.T) {
 	assert.Equal(t, 310*time.Second, table.Deadline())
 
 	assert.Equal(t, fdb.Known, table.Learn(podA, fdb.ToPort(3), 10*time.Second+900*time.Millisecond))
-	assert.Equal(t, time.Second, table.Lookup(podA).Age(11*time.Second), "a stamp less than a second old is left")
+	assert.Equal(t, time.Second, table.Get(podA).Age(11*time.Second), "a stamp less than a second old is left")
 	assert.Equal(t, fdb.Known, table.Learn(podA, fdb.ToPort(3), 100*time.Second))
-	assert.Equal(t, 11*time.Second, table.Lookup(podA).Age(111*time.Second))
+	assert.Equal(t, 11*time.Second, table.Get(podA).Age(111*time.Second))
 
 	assert.Zero(t, table.Expire(399*time.Second), "heard at 100 s")
 	assert.Equal(t, 400*time.Second, table.Deadline())
-	assert.True(t, table.Lookup(podA).IsValid())
+	assert.True(t, table.Get(podA).IsValid())
 	assert.Equal(t, 1, table.Expire(400*time.Second))
-	assert.False(t, table.Lookup(podA).IsValid())
+	assert.False(t, table.Get(podA).IsValid())
 	assert.Equal(t, fdb.Never, table.Deadline())
 	assert.Zero(t, table.Expire(9*24*time.Hour))
-	assert.Equal(t, "port 4 static", table.Lookup(podB).String())
-	assert.Zero(t, table.Lookup(podB).Age(9*24*time.Hour))
+	assert.Equal(t, "port 4 static", table.Get(podB).String())
+	assert.Zero(t, table.Get(podB).Age(9*24*time.Hour))
 	assert.Equal(t, uint64(1), table.Stats().Aged)
 }
 
@@ -146,8 +146,8 @@ func TestStampsOfAClockBehind(t *testing.T) {
 	table := newTable(t, fdb.Config{})
 	table.Learn(podA, fdb.ToPort(3), 100*time.Second)
 	assert.Equal(t, fdb.Known, table.Learn(podA, fdb.ToPort(3), 98*time.Second))
-	assert.Zero(t, table.Lookup(podA).Age(98*time.Second))
-	assert.Equal(t, time.Second, table.Lookup(podA).Age(101*time.Second), "the later stamp stays")
+	assert.Zero(t, table.Get(podA).Age(98*time.Second))
+	assert.Equal(t, time.Second, table.Get(podA).Age(101*time.Second), "the later stamp stays")
 }
 
 // TestStampsWrap runs over the end of the 24 days that stamps tell apart.
@@ -159,7 +159,7 @@ func TestStampsWrap(t *testing.T) {
 			want = fdb.Learned
 		}
 		require.Equal(t, want, table.Learn(podA, fdb.ToPort(3), now))
-		require.Equal(t, 100*time.Second, table.Lookup(podA).Age(now+100*time.Second))
+		require.Equal(t, 100*time.Second, table.Get(podA).Age(now+100*time.Second))
 		require.Zero(t, table.Expire(now))
 	}
 }
@@ -175,7 +175,7 @@ func TestLimits(t *testing.T) {
 	assert.Equal(t, fdb.Learned, table.Learn(station(4), fdb.ToPort(2), 0))
 	assert.Equal(t, fdb.PortFull, table.Learn(station(5), fdb.ToPort(2), 0))
 	assert.Equal(t, fdb.PortFull, table.Learn(station(4), fdb.ToPort(1), 0), "moving to a full port")
-	assert.Equal(t, "port 2 dynamic", table.Lookup(station(4)).String())
+	assert.Equal(t, "port 2 dynamic", table.Get(station(4)).String())
 	require.NoError(t, table.SetPortLimit(2, 0))
 	assert.Equal(t, fdb.Learned, table.Learn(station(5), fdb.ToPort(2), 0))
 	assert.Equal(t, fdb.Moved, table.Learn(station(0), fdb.ToPort(3), 0), "leaves room on its port")
@@ -207,23 +207,23 @@ func TestControl(t *testing.T) {
 	require.NoError(t, table.Add(podA, fdb.ToRemotes(one), fdb.Static, 0))
 	assert.ErrorIs(t, table.Add(podA, fdb.ToRemotes(two), fdb.Static, 0), fdb.ErrExists)
 	require.NoError(t, table.Append(podA, fdb.ToRemotes(two), fdb.Static, 0), "changes nothing, and is no error")
-	assert.Equal(t, []fdb.Remote{one}, table.Lookup(podA).Dest().Remotes())
+	assert.Equal(t, []fdb.Remote{one}, table.Get(podA).Dest().Remotes())
 	require.NoError(t, table.Replace(podA, fdb.ToRemotes(three), fdb.Static, 0))
-	assert.Equal(t, "dst 192.0.2.2 port 8472 vni 7 via 3 static", table.Lookup(podA).String())
+	assert.Equal(t, "dst 192.0.2.2 port 8472 vni 7 via 3 static", table.Get(podA).String())
 	assert.ErrorIs(t, table.DeleteRemote(podA, two), fdb.ErrNotFound)
 	require.NoError(t, table.DeleteRemote(podA, three))
 	assert.ErrorIs(t, table.Delete(podA), fdb.ErrNotFound)
 
 	for _, k := range []fdb.Key{everybody, key(7, "00:00:00:00:00:00"), group, broadcast, key(0xffff, "ff:ff:ff:ff:ff:ff")} {
 		require.NoError(t, table.Append(k, fdb.ToRemotes(one), fdb.Static, 0))
-		held := table.Lookup(k).Dest().Remotes()
+		held := table.Get(k).Dest().Remotes()
 		require.NoError(t, table.Append(k, fdb.ToRemotes(one, two), fdb.Static, 0))
 		require.NoError(t, table.Append(k, fdb.ToRemotes(three), fdb.Static, 0))
 		assert.Equal(t, []fdb.Remote{one}, held, "who has the list keeps it as it was")
-		assert.Equal(t, []fdb.Remote{one, two, three}, table.Lookup(k).Dest().Remotes())
+		assert.Equal(t, []fdb.Remote{one, two, three}, table.Get(k).Dest().Remotes())
 		assert.ErrorIs(t, table.Append(k, fdb.ToRemotes(remote("192.0.2.8"), remote("192.0.2.9")), fdb.Static, 0), fdb.ErrFull)
 		require.NoError(t, table.DeleteRemote(k, two))
-		assert.Equal(t, []fdb.Remote{one, three}, table.Lookup(k).Dest().Remotes())
+		assert.Equal(t, []fdb.Remote{one, three}, table.Get(k).Dest().Remotes())
 	}
 	assert.Equal(t, []fdb.Remote{one, three}, table.Remotes(7))
 	assert.Nil(t, table.Remotes(8))
@@ -240,14 +240,14 @@ func TestListsAreNotShared(t *testing.T) {
 	to := fdb.ToRemotes(remote("192.0.2.1"), remote("192.0.2.2"), remote("192.0.2.3"))
 	require.NoError(t, table.Add(everybody, to, 0, 0))
 	require.NoError(t, table.Append(everybody, fdb.ToRemotes(remote("192.0.2.4")), 0, 0))
-	require.NoError(t, table.Add(other, table.Lookup(everybody).Dest(), 0, 0))
+	require.NoError(t, table.Add(other, table.Get(everybody).Dest(), 0, 0))
 	require.NoError(t, table.Append(everybody, fdb.ToRemotes(remote("192.0.2.5")), 0, 0))
 	require.NoError(t, table.Append(other, fdb.ToRemotes(remote("192.0.2.6")), 0, 0))
 	_ = append(table.Remotes(0), remote("192.0.2.7"))
 	require.NoError(t, table.Append(everybody, fdb.ToRemotes(remote("192.0.2.8")), 0, 0))
 	assert.Equal(t, "dst 192.0.2.1, dst 192.0.2.2, dst 192.0.2.3, dst 192.0.2.4, dst 192.0.2.5, dst 192.0.2.8 static",
-		table.Lookup(everybody).String())
-	assert.Equal(t, "dst 192.0.2.1, dst 192.0.2.2, dst 192.0.2.3, dst 192.0.2.4, dst 192.0.2.6 static", table.Lookup(other).String())
+		table.Get(everybody).String())
+	assert.Equal(t, "dst 192.0.2.1, dst 192.0.2.2, dst 192.0.2.3, dst 192.0.2.4, dst 192.0.2.6 static", table.Get(other).String())
 }
 
 func TestRefusedByControl(t *testing.T) {
@@ -385,7 +385,7 @@ func TestNothingAllocated(t *testing.T) {
 				port, _ := e.Port()
 				sum += int(port) + int(e.Flags())
 			}
-			sum += len(table.Remotes(0)) + len(table.Lookup(group).Dest().Remotes()) + len(table.Lookup(far).Dest().Remotes())
+			sum += len(table.Remotes(0)) + len(table.Get(group).Dest().Remotes()) + len(table.Get(far).Dest().Remotes())
 		},
 		"refresh": func() {
 			now += 2 * time.Second
