@@ -10,7 +10,7 @@ GOFUMPT ?= go run mvdan.cc/gofumpt@v0.12.0
 
 each = @set -e; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: check build test race fuzz bench lint tidy vectors
+.PHONY: check build test race fuzz bench bench-peers lint tidy vectors
 
 check: build lint tidy race ## all that must hold before a commit
 
@@ -41,6 +41,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: ## COUNT interleaved runs of BENCH, then medians and ratios to each peer
 	go run ./benchmarks/compare -bench '$(BENCH)' -count $(COUNT)
+
+bench-peers: ## the same of the tables, beside other libraries
+	go run ./benchmarks/compare -pkg ./benchmarks/peers -bench '$(BENCH)' -count $(COUNT)
 
 vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
 	/usr/bin/python3 internal/vectors/generate.py >internal/vectors/vectors.json

@@ -359,7 +359,7 @@ func TestClaimConfigFaults(t *testing.T) {
 	for _, field := range []string{"MAC", "Defence", "Announcements", "Interval"} {
 		assert.ErrorContains(t, err, "ClaimConfig."+field+" ")
 	}
-	_, err = arp.NewClaim(arp.ClaimConfig{MAC: macA, Announcements: 1 << 40})
+	_, err = arp.NewClaim(arp.ClaimConfig{MAC: macA, Announcements: 1 << 30})
 	assert.ErrorContains(t, err, "Announcements")
 	_, err = arp.NewClaim(arp.ClaimConfig{MAC: ethernet.Broadcast})
 	assert.ErrorContains(t, err, "MAC")

@@ -6,7 +6,8 @@
 //	eth1 02:00:00:00:01:01, where routes of the responder's cases lead
 //
 // A transcript is its own script: what it does (events) is played, what the kernel then does is compared with the lines that
-// tell it. With CULVERT_RECORD=1 these lines are written anew. All cases run at the same time, as they mostly wait.
+// tell it. With CULVERT_RECORD=1 these lines are written anew: a new case needs its events, and where to look at entries lines
+// such as '= 10.0.0.2 ? updated'. All cases run at the same time, as they mostly wait.
 package arp_test
 
 import (
@@ -54,6 +55,7 @@ type kernelNode struct {
 	netlink int
 	index   uint32 // of eth0
 	start   time.Time
+	events  []time.Duration // when they were to happen
 	buf     []byte
 }
 
@@ -115,7 +117,7 @@ func openWire() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	const everything = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in network order
+	const all = unix.ETH_P_ALL // asked for in network order
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("packet socket: %w", err)
@@ -123,11 +125,8 @@ func openWire() (int, error) {
 	return fd, errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap16(everything), Ifindex: dev.Index}))
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{all >> 8, all & 0xff}), Ifindex: dev.Index}))
 }
-
-// swap16 turns a number in network order, as a constant, into what the machine's memory must hold.
-func swap16(v uint16) uint16 { return binary.NativeEndian.Uint16([]byte{byte(v), byte(v >> 8)}) }
 
 // sysctl returns the writing of a key under net.ipv4, for [netnstest.Namespace.Do].
 func (k *kernelNode) sysctl(key, value string) func() error {
@@ -523,8 +522,8 @@ func (k *kernelNode) parseNeighbour(m []byte) (e neighbour, err error) {
 	return e, nil
 }
 
-// describe returns the line for an entry, with what an earlier one told.
-func (e neighbour) describe(addr string, wanted []string) string {
+// describe returns the line for an entry, with the times that are wanted.
+func (k *kernelNode) describe(e neighbour, addr string, wanted []string) string {
 	if e.state == 0 {
 		return "= " + addr + " NONE"
 	}
@@ -538,10 +537,21 @@ func (e neighbour) describe(addr string, wanted []string) string {
 		at   time.Duration
 	}{{"used", e.used}, {"confirmed", e.confirmed}, {"updated", e.updated}} {
 		if slices.Contains(wanted, t.name) {
-			text += fmt.Sprintf(" %s %s", t.name, seconds(t.at))
+			text += fmt.Sprintf(" %s %s", t.name, seconds(k.eventAt(t.at)))
 		}
 	}
 	return text
+}
+
+// eventAt returns the time of the event that something at a time was due to, or the time if there is none.
+func (k *kernelNode) eventAt(at time.Duration) time.Duration {
+	const soon = 30 * time.Millisecond
+	for _, e := range k.events {
+		if at > e-recorded && at < e+soon {
+			return e
+		}
+	}
+	return at
 }
 
 // seconds returns a time as transcripts have it.

@@ -240,6 +240,7 @@ func (c *kernelCase) play(k *kernelNode) (played []kernelLine, err error) {
 		}
 		if l.timed {
 			c.late = max(c.late, time.Since(k.start)-l.at)
+			k.events = append(k.events, l.at)
 		}
 		played = append(played, l)
 		failed = k.event(l.words)
@@ -275,7 +276,7 @@ func (k *kernelNode) look(l kernelLine) (kernelLine, error) {
 		if at := strings.Index(l.raw, "#"); at >= 0 {
 			comment = "   " + l.raw[at:]
 		}
-		text := e.describe(l.words[1], l.words)
+		text := k.describe(e, l.words[1], l.words)
 		l.words = strings.Fields(text)
 		if l.raw = text + comment; l.timed {
 			l.raw = fmt.Sprintf("%.3f %s", l.at.Seconds(), l.raw)
@@ -304,7 +305,7 @@ func (k *kernelNode) waitFor(want []string, until time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if got := strings.Fields(e.describe(want[0], nil))[1:]; len(got) >= len(want) && slices.Equal(got[:len(want)], want) {
+		if got := strings.Fields(k.describe(e, want[0], nil))[1:]; len(got) >= len(want) && slices.Equal(got[:len(want)], want) {
 			break
 		} else if time.Since(k.start) > until {
 			return fmt.Errorf("it is %q", got)

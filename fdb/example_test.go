@@ -79,7 +79,7 @@ func Example_readersBesideAWriter() {
 		workers.Go(func() {
 			for i := range 10_000 {
 				now := time.Duration(i) * time.Millisecond
-				table.Learn(fdb.Key(0x020000000000+i%100), fdb.ToPort(worker), now)
+				table.Learn(fdb.Key(0x020000000000)+fdb.Key(i%100), fdb.ToPort(worker), now)
 				if _, ok := table.Lookup(peer).VTEP4(); !ok {
 					fmt.Println("the peer was away for a moment")
 				}

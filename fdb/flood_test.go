@@ -35,7 +35,7 @@ func TestFlood(t *testing.T) {
 	require.Equal(t, fdb.Learned, table.Learn(podB, fdb.ToPort(4), 0))
 	n := flood()
 	for i := range n {
-		table.Learn(fdb.Key(0x06_0000_000000+i), fdb.ToPort(9), time.Duration(i)*time.Microsecond)
+		table.Learn(fdb.Key(0x06_0000_000000)+fdb.Key(i), fdb.ToPort(9), time.Duration(i)*time.Microsecond)
 	}
 	assert.LessOrEqual(t, table.Len(), fdb.DefaultMaxEntries)
 	assert.LessOrEqual(t, heap()-before, int64(7<<20), "bytes")
@@ -56,7 +56,7 @@ func TestFloodThatAges(t *testing.T) {
 	now := time.Duration(0)
 	for i := range n {
 		now += time.Millisecond
-		table.Learn(fdb.Key(0x06_0000_000000+i), fdb.ToPort(9), now)
+		table.Learn(fdb.Key(0x06_0000_000000)+fdb.Key(i), fdb.ToPort(9), now)
 		if i%1000 == 0 {
 			require.NotEqual(t, fdb.Full, table.Learn(podA, fdb.ToPort(3), now))
 		}
@@ -76,12 +76,12 @@ func TestFloodThatAges(t *testing.T) {
 func TestFloodOnOnePort(t *testing.T) {
 	table := newTable(t, fdb.Config{MaxEntries: 3000, MaxPerPort: 1000})
 	for i := range 100_000 {
-		table.Learn(fdb.Key(0x06_0000_000000+i), fdb.ToPort(9), 0)
+		table.Learn(fdb.Key(0x06_0000_000000)+fdb.Key(i), fdb.ToPort(9), 0)
 	}
 	assert.Equal(t, 1000, table.Len())
 	assert.Equal(t, uint64(99_000), table.Stats().RefusedPortFull)
 	for i := range 1000 {
-		require.Equal(t, fdb.Learned, table.Learn(fdb.Key(0x0a_0000_000000+i), fdb.ToPort(3), 0))
+		require.Equal(t, fdb.Learned, table.Learn(fdb.Key(0x0a_0000_000000)+fdb.Key(i), fdb.ToPort(3), 0))
 	}
 }
 

@@ -225,7 +225,7 @@ func againstOracle(t *testing.T, operations, stations int, config fdb.Config) {
 	remotes[11].Addr = netip.MustParseAddr("2001:db8::1")
 	remotes[11].VNI = 0
 	randomKey := func() fdb.Key {
-		k := fdb.Key(rnd.IntN(2))<<48 | fdb.Key(0x020000000000+rnd.IntN(stations))
+		k := fdb.Key(rnd.IntN(2))<<48 | (fdb.Key(0x020000000000) + fdb.Key(rnd.IntN(stations)))
 		switch rnd.IntN(20) {
 		case 0:
 			return k &^ (1<<48 - 1)
@@ -266,7 +266,7 @@ func againstOracle(t *testing.T, operations, stations int, config fdb.Config) {
 	}
 	now := time.Duration(0)
 	for op := range operations {
-		now += time.Duration(rnd.IntN(int(config.Ageing) / 100))
+		now += time.Duration(rnd.Int64N(int64(config.Ageing) / 100))
 		key := randomKey()
 		most := 1
 		if !key.MAC().IsStation() {
@@ -336,10 +336,10 @@ func againstOracle(t *testing.T, operations, stations int, config fdb.Config) {
 			want.limits[port] = limit
 			require.NoError(t, table.SetPortLimit(port, limit))
 		case what < 998:
-			want.ageing = config.Ageing/2 + time.Duration(rnd.IntN(int(config.Ageing)))
+			want.ageing = config.Ageing/2 + time.Duration(rnd.Int64N(int64(config.Ageing)))
 			require.NoError(t, table.SetAgeing(want.ageing))
 		default:
-			now += time.Duration(rnd.IntN(int(config.Ageing)))
+			now += time.Duration(rnd.Int64N(int64(config.Ageing)))
 		}
 		if rnd.IntN(50) == 0 {
 			aged := 0
