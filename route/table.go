@@ -147,7 +147,7 @@ func (t *Table) Delete(m Match) (Route, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var gone []*Path
-	if m.Prefix.IsValid() {
+	if m.Prefix.IsValid() && m.Prefix == m.Prefix.Masked() {
 		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(&p.route) })
 	}
 	if len(gone) == 0 {
