@@ -390,12 +390,17 @@ func (t *Table) Tick(now time.Duration, actions []Action) ([]Action, time.Durati
 		actions = t.expire(t.timers.first(), actions)
 	}
 	t.collection.run(t, tickWork)
-	t.words.Tidy()
+	for n := 0; n < tickWork && t.words.Rebuilding(); n++ {
+		t.words.Tidy()
+	}
 	return actions, t.deadline()
 }
 
 // deadline returns when there is something to do.
 func (t *Table) deadline() time.Duration {
+	if t.words.Rebuilding() { // which slows lookups down
+		return t.now
+	}
 	next := t.collection.deadline(t)
 	if t.timers.len() > 0 {
 		next = min(next, t.timers.first().deadline)

@@ -1,4 +1,4 @@
-// Tables: the forwarding database and the routing table. Package peers has the same work done by others.
+// Tables: the forwarding database, the routing table and the neighbours. Package peers has the same work done by others.
 package benchmarks_test
 
 import (
@@ -35,4 +35,12 @@ func BenchmarkRoute(b *testing.B) {
 		b.Run("culvertflat", func(b *testing.B) { r.Update(b, true) })
 	})
 	b.Run("load/1M/culvert", tables.NewRoutes(1_000_000).Load)
+}
+
+func BenchmarkNeighbour(b *testing.B) {
+	b.Run("lookup", func(b *testing.B) {
+		tables.Each(b, []string{"256", "64k"}, func(b *testing.B, n int) {
+			b.Run("culvert", tables.NewHosts(n).Lookup)
+		})
+	})
 }

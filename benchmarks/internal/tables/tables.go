@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/internal/fulltable"
 	"github.com/culvert-net/culvert/route"
@@ -166,6 +167,54 @@ func NoneWrong(tb testing.TB, wrong int) {
 	if wrong > 0 {
 		tb.Errorf("%d wrong results", wrong)
 	}
+}
+
+// Hosts are neighbours on one device: addresses in random order, and their MAC addresses as numbers.
+type Hosts struct {
+	Addrs []uint32
+	Order []uint32 // addresses to look up
+}
+
+// NewHosts makes n neighbours.
+func NewHosts(n int) Hosts {
+	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
+	h := Hosts{Addrs: make([]uint32, n), Order: make([]uint32, Mask+1)}
+	for i, j := range rnd.Perm(n) {
+		h.Addrs[i] = 10<<24 + 1 + uint32(j)
+	}
+	for i := range h.Order {
+		h.Order[i] = h.Addrs[rnd.IntN(n)]
+	}
+	return h
+}
+
+// MACOf returns the MAC address of a neighbour as a number.
+func MACOf(addr uint32) uint64 { return 0x0a58<<32 | uint64(addr) }
+
+// Lookup looks neighbours up.
+func (h Hosts) Lookup(b *testing.B) {
+	table, err := arp.NewTable(arp.TableConfig{MaxConfigured: len(h.Addrs)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, a := range h.Addrs {
+		mac := fdb.Key(MACOf(a)).MAC()
+		if _, err := table.Add(arp.Key{Device: 1, Addr: fulltable.Addr(a)}, mac, arp.StatePermanent, 0, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for table.Next() <= 0 { // it grew lately
+		table.Tick(0, nil)
+	}
+	b.ReportAllocs()
+	wrong := 0
+	for i := 0; b.Loop(); i++ {
+		a := h.Order[i&Mask]
+		if n := table.Lookup(1, a); n.MACBits() != MACOf(a) {
+			wrong++
+		}
+	}
+	NoneWrong(b, wrong)
 }
 
 // Routes are routes like the Internet's, and addresses to look up, each of which has one.
