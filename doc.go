@@ -4,7 +4,7 @@
 // # Codecs: bytes in, fields out, and back
 //
 //   - [github.com/culvert-net/culvert/ethernet]: Ethernet II and 802.3 headers, any number of VLAN tags, MAC addresses
-//   - [github.com/culvert-net/culvert/arp]: ARP for IPv4 over Ethernet
+//   - [github.com/culvert-net/culvert/arp]: ARP for IPv4 over Ethernet; see below for the neighbours
 //   - [github.com/culvert-net/culvert/ipv4]: IPv4 headers, options, fragments, edits that keep the checksum in step
 //   - [github.com/culvert-net/culvert/udp]: UDP headers; checksums absent, whole or partial
 //   - [github.com/culvert-net/culvert/tcp]: TCP headers, to be read
@@ -16,6 +16,16 @@
 // A header is a validated view of packet memory: Parse checks every length once and returns the view and the payload;
 // accessors after it cannot panic; setters edit in place. Building takes a struct of fields and writes into the caller's
 // memory. Nothing allocates, on error paths neither.
+//
+// # Tables: where a packet goes
+//
+//   - [github.com/culvert-net/culvert/fdb]: which port or remote VTEP a station is behind; learning, moving, ageing
+//   - [github.com/culvert-net/culvert/arp]: the neighbour table as Linux has it, answers for oneself and by proxy, address
+//     conflict detection
+//   - [github.com/culvert-net/culvert/route]: longest prefix match, types, metrics, weighted next hops
+//
+// Readers take no lock and allocate nothing while others change the tables. No table reads a clock, sends or logs: the time
+// is an argument, and what is to be sent a result.
 //
 // # Packets and what is known of them
 //

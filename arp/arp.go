@@ -1,4 +1,4 @@
-// Package arp reads and writes ARP packets for IPv4 over Ethernet (RFC 826, RFC 5227).
+// Package arp reads and writes ARP packets for IPv4 over Ethernet (RFC 826, RFC 5227), and keeps neighbours.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -20,6 +20,14 @@
 //
 // A [Packet] is a view of the caller's bytes: it is valid as long as they are, and not safe for concurrent use with
 // their writers.
+//
+// Beside the packets stands what is done with them, each part usable alone:
+//
+//   - [Table] keeps neighbours as Linux does: it says when to ask whom, and which packets may go now;
+//   - [Responder] answers requests, for addresses of one's own and by proxy;
+//   - [Claim] finds out if an address is free, announces it and defends it (RFC 5227).
+//
+// None of them sends, or reads a clock: the time is an argument, what is to be sent a result.
 package arp
 
 import (

@@ -8,19 +8,17 @@ import (
 	"github.com/culvert-net/culvert/internal/wordmap"
 )
 
-const (
-	// sweepPause lies between the starts of two sweeps of a table too big for one slice of work, so that a million entries of all
-	// ages cost one core half a percent of its time.
-	sweepPause = time.Second
-)
+// sweepPause lies between the starts of two sweeps of a table too big for one slice of work, so that a million entries of all
+// ages cost one core half a percent of its time.
+const sweepPause = time.Second
 
 // sweep is a walk through the table that looks for what has expired.
 type sweep struct {
-	under  bool // way
-	cursor wordmap.Cursor
-	slices int
-	began  time.Duration
-	next   time.Duration // when the first of the entries that stay will expire
+	underWay bool
+	cursor   wordmap.Cursor
+	slices   int
+	began    time.Duration
+	next     time.Duration // when the first of the entries that stay will expire
 }
 
 // Deadline returns when [Table.Expire] has something to do; [Never] if nothing will expire. It is in the past if there is
@@ -61,8 +59,8 @@ func (t *Table) Expire(now time.Duration) int {
 	defer t.mu.Unlock()
 	t.tidy()
 	s := &t.sweep
-	if !s.under {
-		*s = sweep{under: true, began: now, next: Never}
+	if !s.underWay {
+		*s = sweep{underWay: true, began: now, next: Never}
 	}
 	at, aged := stamp(now), 0
 	s.slices++
@@ -90,7 +88,7 @@ func (t *Table) Expire(now time.Duration) int {
 	if s.slices > 1 {
 		s.next = max(s.next, s.began+sweepPause)
 	}
-	s.under = false
+	s.underWay = false
 	t.deadline.Store(int64(s.next))
 	t.wakeToTidy()
 	return aged
