@@ -5,60 +5,69 @@ package route
 
 import "sync/atomic"
 
-// A slot is one word:
+// A slot is one word, see the constants below:
 //
 //	bit 31 set:  bits 0–30 are the index of the node below
-//	else:        bits 0–23 are the index of a path, bits 24–29 the length of the prefix that put it there; bit 30 is set
-//	             if the path is not among the few that a lookup finds at once. All 0: no route but the default route
+//	else:        bits 0–23 are the index of a path, bits 24–29 the length of the prefix that put it there
+//	all 0:       no route but the default route
 //
 // The length lets a change touch only slots of its own prefix, or of shorter ones.
 //
-// Lookups in a big table wait for memory, and how many the processor has under way at a time depends on how little there is to
-// be done with a slot once it is there: two comparisons, a mask, a load.
+// A big table does not fit a cache, nor its pages the processor's table of them, so the nodes below the first stride are packed: 16
+// bits a slot, the index of its path, and the length elsewhere. What does not fit, links and large indexes, is in a
+// second block of the node, in full; most nodes have none. For the same reason a lookup does as little as can be with a slot
+// once it is there: the less there is to wait for it, the more lookups the processor has under way.
 type slot = uint32
 
 const (
 	link       slot = 1 << 31
-	many       slot = 1 << 30
 	pathBits        = 24
 	maxPaths        = 1<<pathBits - 1
 	lengthMask      = 1<<6 - 1
-	nodeSlots       = 256
-	maxNodes        = 1 << 20 // a GiB
-	fewPaths        = 1 << 10
+	fewPaths        = 1 << 10 // which a lookup finds at once
+	beyondFew       = maxPaths &^ (fewPaths - 1)
+
+	nodeSlots = 256
+	packBits  = 16
+	inFull    = 1<<packBits - 1 // in a packed slot: see the block of slots in full
+	maxNodes  = 1 << 20         // three quarters of a GiB, and as much again if all have slots in full
 )
 
 // slotOf returns the slot of a prefix length and a path.
-func slotOf(length int, path uint32) slot {
-	s := slot(length)<<pathBits | path
-	if path >= fewPaths {
-		s |= many
-	}
-	return s
-}
+func slotOf(length int, path uint32) slot { return slot(length)<<pathBits | path }
 
 // lengthOf returns the length of the prefix that put a slot there that is no link.
 func lengthOf(s slot) int { return int(s >> pathBits & lengthMask) }
 
-type node [nodeSlots]uint32
+type (
+	node  [nodeSlots / 2]uint32 // an even slot in the lower half of a word
+	whole [nodeSlots]slot
+)
+
+// nodeArray is the nodes by index. It is replaced by a larger copy of itself when they run out.
+type nodeArray struct {
+	packed []node
+	full   []atomic.Pointer[whole] // nil: none is in full
+}
 
 // trie is the trie with its paths. Readers use lookup, all else is for one writer at a time. Slots are read and written
 // atomically once readers may have them.
 //
 // A node or an index of a path that is no longer needed will be used again, and a reader who is slow may still be on his way
 // to it. So whoever uses something again counts in reused first; a reader who finds that somebody did so
-// meanwhile looks once more. A reader may also have an array of nodes that was replaced by a larger copy of itself: what he finds
-// there was right when the copy was made.
+// meanwhile looks once more. A reader may also have nodes that were replaced by a larger copy: what he finds there was right when
+// the copy was made.
 type trie struct {
 	few    [fewPaths]atomic.Pointer[Path] // paths by index; 0 is that of the default route, which would be in most slots
 	reused atomic.Uint64
-	nodes  atomic.Pointer[[]node]
-	flat   *[1 << 24]uint32             // instead of root
+	nodes  atomic.Pointer[nodeArray]
+	flat   *[1 << 24]slot               // instead of root
 	more   atomic.Pointer[[]atomicPath] // paths from index fewPaths on
-	root   [1 << 16]uint32
+	root   [1 << 16]slot
 
 	// The writer's own.
-	below     []uint32 // of each node: how many prefixes end in it or farther down
+	lengths   [][nodeSlots]uint8 // of packed slots, by node
+	below     []uint32           // of each node: how many prefixes end in it or farther down
 	freeNodes queue
 	pathCount uint32
 	freePaths queue
@@ -70,9 +79,9 @@ type atomicPath = atomic.Pointer[Path]
 func (t *trie) init(flat bool) {
 	t.pathCount = 1
 	if flat {
-		t.flat = new([1 << 24]uint32)
+		t.flat = new([1 << 24]slot)
 	}
-	t.nodes.Store(&[]node{})
+	t.nodes.Store(&nodeArray{})
 	t.more.Store(&[]atomicPath{})
 }
 
@@ -84,21 +93,38 @@ func (t *trie) lookup(dst uint32) *Path {
 	before := t.reused.Load()
 	s := atomic.LoadUint32(&t.root[dst>>16])
 	if int32(s) < 0 {
-		nodes := *t.nodes.Load()
-		if s &^= link; uint64(s) >= uint64(len(nodes)) {
+		nodes := t.nodes.Load()
+		i := s &^ link
+		if uint64(i) >= uint64(len(nodes.packed)) {
 			return t.lookupAgain(dst)
 		}
-		s = atomic.LoadUint32(&nodes[s][dst>>8&0xff])
-		if int32(s) < 0 {
-			if s &^= link; uint64(s) >= uint64(len(nodes)) {
-				return t.lookupAgain(dst)
-			}
-			s = atomic.LoadUint32(&nodes[s][dst&0xff])
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>9&0x7f]) >> (dst >> 8 & 1 * packBits) & inFull
+		if s == inFull {
+			return t.lookupFull(nodes, i, dst, before)
 		}
 	}
-	if s < many {
+	if s&beyondFew == 0 {
 		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
 			return p
+		}
+	}
+	return t.lookupAgain(dst)
+}
+
+// lookupFull is lookup where the slot of node i is not that of one of the few paths: for a prefix longer than /24 it is a
+// link in full.
+func (t *trie) lookupFull(nodes *nodeArray, i, dst uint32, before uint64) *Path {
+	full := nodes.full[i].Load()
+	if full == nil {
+		return t.lookupAgain(dst)
+	}
+	s := atomic.LoadUint32(&full[dst>>8&0xff])
+	if i := s &^ link; int32(s) < 0 && uint64(i) < uint64(len(nodes.packed)) {
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst & 1 * packBits) & inFull
+		if s < fewPaths {
+			if p := t.few[s].Load(); t.reused.Load() == before {
+				return p
+			}
 		}
 	}
 	return t.lookupAgain(dst)
@@ -109,13 +135,14 @@ func (t *trie) lookupFlat(dst uint32) *Path {
 	before := t.reused.Load()
 	s := atomic.LoadUint32(&t.flat[dst>>8])
 	if int32(s) < 0 {
-		nodes := *t.nodes.Load()
-		if s &^= link; uint64(s) >= uint64(len(nodes)) {
+		nodes := t.nodes.Load()
+		i := s &^ link
+		if uint64(i) >= uint64(len(nodes.packed)) {
 			return t.lookupAgain(dst)
 		}
-		s = atomic.LoadUint32(&nodes[s][dst&0xff])
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst & 1 * packBits) & inFull
 	}
-	if s < many {
+	if s&beyondFew == 0 {
 		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
 			return p
 		}
@@ -124,114 +151,184 @@ func (t *trie) lookupFlat(dst uint32) *Path {
 }
 
 // lookupAgain is lookup where that did not come to an end: there are many paths, or something on the way was used again, or is
-// newer than the array of nodes.
+// newer than the nodes.
 func (t *trie) lookupAgain(dst uint32) *Path {
 	for {
 		before := t.reused.Load()
 		l := t.top()
-		s := atomic.LoadUint32(&l.slots[l.index(dst)])
-		for s&link != 0 {
-			nodes := *t.nodes.Load()
-			if uint64(s&^link) >= uint64(len(nodes)) {
-				break
+		s, ok := l.load(l.index(dst)), true
+		for ok && s&link != 0 {
+			if l, ok = l.next(s); ok {
+				s, ok = l.read(l.index(dst))
 			}
-			l = level{nodes[s&^link][:], l.base + l.bits, 8}
-			s = atomic.LoadUint32(&l.slots[l.index(dst)])
 		}
-		if p := t.path(s & maxPaths); s&link == 0 && t.reused.Load() == before {
-			return p
+		if ok {
+			if p := t.path(s & maxPaths); t.reused.Load() == before {
+				return p
+			}
 		}
 	}
 }
 
-// level is one stride of the trie on the way to a prefix.
+// level is one stride of the trie on the way to a prefix: the first, or a node.
 type level struct {
-	slots []uint32
+	first []slot // of the first
+	nodes *nodeArray
+	node  uint32
 	base  int // bits of the address in front of the stride
 	bits  int // of the stride
 }
 
 func (t *trie) top() level {
 	if t.flat != nil {
-		return level{t.flat[:], 0, 24}
+		return level{first: t.flat[:], nodes: t.nodes.Load(), bits: 24}
 	}
-	return level{t.root[:], 0, 16}
+	return level{first: t.root[:], nodes: t.nodes.Load(), bits: 16}
 }
 
-// next returns the stride that a link leads to. It is the writer's: a reader's array of nodes may be another.
-func (t *trie) next(l level, s slot) level {
-	return level{(*t.nodes.Load())[s&^link][:], l.base + l.bits, 8}
+// next returns the stride that a link leads to; false if it is newer than the nodes.
+func (l level) next(s slot) (level, bool) {
+	below := level{nodes: l.nodes, node: s &^ link, base: l.base + l.bits, bits: 8}
+	return below, uint64(below.node) < uint64(len(l.nodes.packed))
 }
 
 // index returns the slot of the stride that addr goes through.
 func (l level) index(addr uint32) int { return int(addr << l.base >> (32 - l.bits)) }
 
-// covered returns the slots that a prefix which ends in this stride covers.
-func (l level) covered(addr uint32, length int) []uint32 {
-	first := l.index(addr)
-	return l.slots[first : first+1<<(l.base+l.bits-length)]
+// covered returns the slots from which to which a prefix that ends in this stride covers.
+func (l level) covered(addr uint32, length int) (from, to int) {
+	from = l.index(addr)
+	return from, from + 1<<(l.base+l.bits-length)
+}
+
+// load returns a slot of the first stride.
+func (l level) load(i int) slot { return atomic.LoadUint32(&l.first[i]) }
+
+// read returns a slot, for readers: without its length if it is packed. It returns false if the slot is newer than the nodes.
+func (l level) read(i int) (slot, bool) {
+	s := atomic.LoadUint32(&l.nodes.packed[l.node][i/2]) >> (i % 2 * packBits) & inFull
+	if s != inFull {
+		return s, true
+	}
+	full := l.nodes.full[l.node].Load()
+	if full == nil {
+		return 0, false
+	}
+	return atomic.LoadUint32(&full[i]), true
+}
+
+// get returns a slot, for the writer.
+func (t *trie) get(l level, i int) slot {
+	if l.first != nil {
+		return l.first[i]
+	}
+	s, _ := l.read(i)
+	if s < inFull {
+		return slotOf(int(t.lengths[l.node][i]), s)
+	}
+	return s
+}
+
+// set writes a slot. What is in full is there before the packed slot says so.
+func (t *trie) set(l level, i int, s slot) {
+	if l.first != nil {
+		atomic.StoreUint32(&l.first[i], s)
+		return
+	}
+	packed := s & maxPaths
+	if s&link != 0 || packed >= inFull {
+		full := l.nodes.full[l.node].Load()
+		if full == nil {
+			full = new(whole)
+			l.nodes.full[l.node].Store(full)
+		}
+		atomic.StoreUint32(&full[i], s)
+		packed = inFull
+	} else {
+		t.lengths[l.node][i] = uint8(lengthOf(s))
+	}
+	word := &l.nodes.packed[l.node][i/2]
+	shift := i % 2 * packBits
+	atomic.StoreUint32(word, *word&^(inFull<<shift)|packed<<shift)
 }
 
 // insert gives a prefix its path, or another one if it is not new. There are nodes for it, see [trie.hasNodesFor].
 func (t *trie) insert(addr uint32, length int, path uint32, isNew bool) {
 	if length == 0 {
-		t.few[0].Store(t.path(path))
+		t.setDefault(t.path(path))
 		return
 	}
 	s := slotOf(length, path)
 	t.makeRoom()
 	l := t.top()
 	for length > l.base+l.bits {
-		at := &l.slots[l.index(addr)]
-		if *at&link == 0 {
-			atomic.StoreUint32(at, t.newNode(*at))
+		i := l.index(addr)
+		down := t.get(l, i)
+		if down&link == 0 {
+			down = t.newNode(l.nodes, down)
+			t.set(l, i, down)
 		}
-		down := *at
 		if isNew {
 			t.below[down&^link]++
 		}
-		l = t.next(l, down)
+		l, _ = l.next(down)
 	}
-	t.fill(l, l.covered(addr, length), func(old slot) bool { return lengthOf(old) <= length }, s)
+	t.fill(l, addr, length, func(old slot) bool { return lengthOf(old) <= length }, s)
 }
 
 // remove takes a prefix out; its slots go to the longest prefix that covers it, of the given length and path, 0 and 0 if there is
 // none, or only a default route.
 func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 	if length == 0 {
-		t.few[0].Store(nil)
+		t.setDefault(nil)
 		return
 	}
 	s := slotOf(shorter, path)
-	var way [2]*uint32 // the slots with links to the prefix
+	var way [2]level // the strides with links to the prefix
 	depth := 0
 	l := t.top()
 	for length > l.base+l.bits {
-		at := &l.slots[l.index(addr)]
-		way[depth], depth = at, depth+1
-		t.below[*at&^link]--
-		l = t.next(l, *at)
+		way[depth], depth = l, depth+1
+		down := t.get(l, l.index(addr))
+		t.below[down&^link]--
+		l, _ = l.next(down)
 	}
-	t.fill(l, l.covered(addr, length), func(old slot) bool { return lengthOf(old) == length }, s)
+	t.fill(l, addr, length, func(old slot) bool { return lengthOf(old) == length }, s)
 	for depth--; depth >= 0; depth-- {
-		down := *way[depth]
+		l := way[depth]
+		i := l.index(addr)
+		down := t.get(l, i)
 		if t.below[down&^link] > 0 {
 			return
 		}
-		atomic.StoreUint32(way[depth], (*t.nodes.Load())[down&^link][0]) // all its slots are the same
-		t.freeNodes.push(down &^ link)
+		below, _ := l.next(down)
+		t.set(l, i, t.get(below, 0)) // all its slots are the same
+		t.freeNodes.push(below.node)
 	}
 }
 
-// fill writes s over all those of the slots, and of the nodes below them, that are to be overwritten.
-func (t *trie) fill(l level, slots []uint32, overwrite func(slot) bool, s slot) {
-	for i, old := range slots {
-		switch {
+// setDefault gives index 0 another path. That counts as using it again: a reader who was sent to the default route may be so slow
+// that his destination has a longer prefix meanwhile.
+func (t *trie) setDefault(p *Path) {
+	t.reused.Add(1)
+	t.few[0].Store(p)
+}
+
+// fill writes s over all those slots of a prefix that are to be overwritten, in the stride that it ends in and in the nodes
+// below.
+func (t *trie) fill(l level, addr uint32, length int, overwrite func(slot) bool, s slot) {
+	from, to := l.covered(addr, length)
+	t.fillRange(l, from, to, overwrite, s)
+}
+
+func (t *trie) fillRange(l level, from, to int, overwrite func(slot) bool, s slot) {
+	for i := from; i < to; i++ {
+		switch old := t.get(l, i); {
 		case old&link != 0:
-			below := t.next(l, old)
-			t.fill(below, below.slots, overwrite, s)
+			below, _ := l.next(old)
+			t.fillRange(below, 0, nodeSlots, overwrite, s)
 		case overwrite(old):
-			atomic.StoreUint32(&slots[i], s)
+			t.set(l, i, s)
 		}
 	}
 }
@@ -239,30 +336,36 @@ func (t *trie) fill(l level, slots []uint32, overwrite func(slot) bool, s slot) 
 // perPrefix is how many nodes a prefix needs at most.
 const perPrefix = 2
 
-// makeRoom sees to it that there are nodes for one more prefix. It is called before anything else is done, since slots
-// of the array that it replaces must not be written any more.
+// makeRoom sees to it that there are nodes for one more prefix. It is called before anything else is done, since nodes that
+// were replaced must not be written any more.
 func (t *trie) makeRoom() {
-	nodes := *t.nodes.Load()
-	if t.freeNodes.len() >= perPrefix || len(t.below)+perPrefix <= len(nodes) {
+	nodes := t.nodes.Load()
+	n := len(nodes.packed)
+	if t.freeNodes.len() >= perPrefix || len(t.below)+perPrefix <= n {
 		return
 	}
-	grown := make([]node, len(nodes)+len(nodes)/4+2*perPrefix)
-	copy(grown, nodes)
-	t.nodes.Store(&grown)
+	size := n + n/4 + 2*perPrefix
+	grown := &nodeArray{packed: make([]node, size), full: make([]atomic.Pointer[whole], size)}
+	copy(grown.packed, nodes.packed)
+	for i := range nodes.full {
+		grown.full[i].Store(nodes.full[i].Load())
+	}
+	t.nodes.Store(grown)
 }
 
 // newNode returns the link to a node that says in each slot what s says.
-func (t *trie) newNode(s slot) slot {
+func (t *trie) newNode(nodes *nodeArray, s slot) slot {
 	i, ok := t.freeNodes.pop()
 	if ok {
 		t.reused.Add(1)
 	} else {
 		i = uint32(len(t.below))
 		t.below = append(t.below, 0)
+		t.lengths = append(t.lengths, [nodeSlots]uint8{})
 	}
-	n := &(*t.nodes.Load())[i]
-	for j := range n {
-		atomic.StoreUint32(&n[j], s)
+	l := level{nodes: nodes, node: i}
+	for j := range nodeSlots {
+		t.set(l, j, s)
 	}
 	return i | link
 }
@@ -274,11 +377,11 @@ func (t *trie) hasNodesFor(addr uint32, length int) bool {
 	}
 	l := t.top()
 	for length > l.base+l.bits {
-		s := l.slots[l.index(addr)]
+		s := t.get(l, l.index(addr))
 		if s&link == 0 {
 			return false
 		}
-		l = t.next(l, s)
+		l, _ = l.next(s)
 	}
 	return true
 }
