@@ -54,7 +54,7 @@ func TestTheDefaultRouteLeavesNoHole(t *testing.T) {
 					}
 				})
 			}
-			rounds := 400_000
+			rounds := 80_000
 			if raceEnabled {
 				rounds /= 20
 			}
