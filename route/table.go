@@ -40,8 +40,19 @@ type Table struct {
 	config Config
 	fib    atomic.Pointer[fib]
 
-	mu  sync.Mutex
-	rib *rib
+	changes sync.Mutex // held through a change; taken before mu
+	mu      sync.Mutex // held while rib is used; a Swap, which takes long, holds it for moments only
+	rib     *rib
+}
+
+func (t *Table) lock() {
+	t.changes.Lock()
+	t.mu.Lock()
+}
+
+func (t *Table) unlock() {
+	t.mu.Unlock()
+	t.changes.Unlock()
 }
 
 // New returns an empty table, or says by its field what is wrong with the configuration.
@@ -96,8 +107,8 @@ func (t *Table) put(what string, r Route, how mode) error {
 	if err != nil {
 		return fmt.Errorf("route: %s %v: %w", what, r.Prefix, err)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	replaced, err := t.rib.put(&r, how, t.config.MaxRoutes, nil)
 	if err != nil {
 		return fmt.Errorf("route: %s %v: %w", what, r.Prefix, err)
@@ -144,8 +155,8 @@ func (m Match) fits(r *Route) bool {
 
 // Delete removes the first route that fits, and returns it. It returns [ErrNotFound] if none does.
 func (t *Table) Delete(m Match) (Route, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	var gone []*Path
 	if m.Prefix.IsValid() && m.Prefix == m.Prefix.Masked() {
 		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(&p.route) })
@@ -174,8 +185,8 @@ func (t *Table) tellGone(prefix netip.Prefix, gone []*Path) {
 // Remove removes all routes for which match is true, all there are if match is nil, and returns how many. Match is given the
 // path to be asked by prefix, and must not call methods of the table.
 func (t *Table) Remove(match func(netip.Prefix, *Path) bool) (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	var hit []netip.Prefix
 	is := func(prefix netip.Prefix) func(*Path) bool {
 		return func(p *Path) bool { return match == nil || match(prefix, p) }
@@ -213,16 +224,17 @@ const swapFaults = 10
 
 // Swap replaces all routes at one moment: a lookup sees all old ones or all new ones. If any of them is at fault it returns
 // what is wrong with the first few, and changes nothing. Flows over several next hops stay with those that a
-// prefix keeps. Both tables are in memory until the old one's last reader is done.
+// prefix keeps. Both tables are in memory until the old one's last reader is done. The sequence may ask the table, and
+// come from its [Table.All], but must not change it.
 func (t *Table) Swap(routes iter.Seq[Route]) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.changes.Lock()
+	defer t.changes.Unlock()
 	next := newRIB(t.config.Flat)
 	var faults []error
 	for r := range routes {
 		r, err := r.normal()
 		if err == nil {
-			_, err = next.put(&r, modeAdd, t.config.MaxRoutes, t.rib.flowsOf(&r))
+			_, err = next.put(&r, modeAdd, t.config.MaxRoutes, t.flowsOf(&r))
 		}
 		if err == nil {
 			continue
@@ -236,6 +248,8 @@ func (t *Table) Swap(routes iter.Seq[Route]) error {
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.rib = next
 	t.fib.Store(next.fib)
 	if t.config.OnChange != nil {
@@ -245,13 +259,15 @@ func (t *Table) Swap(routes iter.Seq[Route]) error {
 }
 
 // flowsOf returns the path whose flows a route takes over.
-func (r *rib) flowsOf(route *Route) *Path {
+func (t *Table) flowsOf(route *Route) *Path {
 	if len(route.NextHops) < 2 {
 		return nil
 	}
-	list := r.at(route.Prefix)
-	if found, _ := r.find(list, route); found >= 0 {
-		return r.fib.path(list[found])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := t.rib.at(route.Prefix)
+	if found, _ := t.rib.find(list, route); found >= 0 {
+		return t.rib.fib.path(list[found])
 	}
 	return nil
 }
