@@ -69,34 +69,20 @@ func newPath(r Route, buckets *[bucketCount]byte) *Path {
 // fillBuckets gives each next hop its share of the buckets: those that it had, as far as they are not more than its
 // share, and then of the others.
 func fillBuckets(hops []NextHop, old *Path) *[bucketCount]byte {
-	const none = -1
-	had := [bucketCount]int{} // index of the next hop that a bucket belonged to
-	kept := make([]int, len(hops))
-	for b := range had {
-		had[b] = none
-		if old == nil {
-			continue
-		}
-		if h := old.Hop(uint32(b) << (32 - bucketBits)); h != nil {
-			had[b] = slices.IndexFunc(hops, h.is)
-		}
-		if had[b] != none {
-			kept[had[b]]++
-		}
-	}
+	owner, kept := owners(hops, old)
 	left := quotas(hops, kept)
 	buckets := new([bucketCount]byte)
-	for b, i := range had {
-		if i == none || left[i] == 0 {
-			had[b] = none
+	for b, i := range owner {
+		if i == nobody || left[i] == 0 {
+			owner[b] = nobody
 			continue
 		}
 		buckets[b] = byte(i)
 		left[i]--
 	}
 	i := 0
-	for b := range had {
-		if had[b] != none {
+	for b := range owner {
+		if owner[b] != nobody {
 			continue
 		}
 		for left[i] == 0 {
@@ -106,6 +92,34 @@ func fillBuckets(hops []NextHop, old *Path) *[bucketCount]byte {
 		left[i]--
 	}
 	return buckets
+}
+
+// nobody is instead of the index of a next hop that a bucket belongs to.
+const nobody = -1
+
+// owners returns which of the next hops each bucket belonged to in the old path, which may be nil, and how many each had.
+func owners(hops []NextHop, old *Path) (owner [bucketCount]int16, kept []int) {
+	kept = make([]int, len(hops))
+	if old == nil || len(old.route.NextHops) == 0 {
+		for b := range owner {
+			owner[b] = nobody
+		}
+		return owner, kept
+	}
+	now := make([]int16, len(old.route.NextHops)) // index of an old next hop among the new
+	for i, h := range old.route.NextHops {
+		now[i] = int16(slices.IndexFunc(hops, h.is))
+	}
+	for b := range owner {
+		i := now[0]
+		if old.buckets != nil {
+			i = now[old.buckets[b]]
+		}
+		if owner[b] = i; i != nobody {
+			kept[i]++
+		}
+	}
+	return owner, kept
 }
 
 // quotas returns how many buckets each next hop gets: its share by weight, rounded down or up. Up for those that would

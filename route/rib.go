@@ -32,12 +32,23 @@ type rib struct {
 
 	ids     map[string]uint32 // of paths, by appendKey
 	refs    []uint32          // of each path: how many routes have it
-	key     []byte            // scratch
+	buckets map[flows]*[bucketCount]byte
+	key     []byte // scratch
 	scratch [1]uint32
 }
 
+// flows says what [fillBuckets] has to go by. Most routes of a table share few sets of next hops, and they are
+// replaced one after the other when one of these leaves.
+type flows struct {
+	attributes string // by appendKey
+	old        *Path
+}
+
+// maxBuckets is how many results of fillBuckets are kept, of a KiB each.
+const maxBuckets = 128
+
 func newRIB(flat bool) *rib {
-	r := &rib{fib: &fib{}, ids: map[string]uint32{}}
+	r := &rib{fib: &fib{}, ids: map[string]uint32{}, buckets: map[flows]*[bucketCount]byte{}}
 	r.fib.init(flat)
 	r.fib.v6.Store(&bart.Table[*Path]{})
 	return r
@@ -143,7 +154,7 @@ func (r *rib) has(room int, prefix netip.Prefix) error {
 func (r *rib) intern(route *Route, old *Path) (uint32, error) {
 	var buckets *[bucketCount]byte
 	if len(route.NextHops) > 1 {
-		buckets = fillBuckets(route.NextHops, old)
+		buckets = r.bucketsOf(route, old)
 	}
 	r.key = appendKey(r.key[:0], route, buckets)
 	if id, ok := r.ids[string(r.key)]; ok {
@@ -160,6 +171,20 @@ func (r *rib) intern(route *Route, old *Path) (uint32, error) {
 	r.refs[id] = 1
 	r.ids[string(r.key)] = id
 	return id, nil
+}
+
+// bucketsOf is [fillBuckets], done once for routes that are alike.
+func (r *rib) bucketsOf(route *Route, old *Path) *[bucketCount]byte {
+	r.key = appendKey(r.key[:0], route, nil)
+	if b := r.buckets[flows{string(r.key), old}]; b != nil {
+		return b
+	}
+	if len(r.buckets) >= maxBuckets {
+		clear(r.buckets)
+	}
+	b := fillBuckets(route.NextHops, old)
+	r.buckets[flows{string(r.key), old}] = b
+	return b
 }
 
 // release gives back a reference to a path.
