@@ -19,12 +19,13 @@ const several = 1 << 31
 // fib is what readers need.
 type fib struct {
 	trie
-	v6 atomic.Pointer[bart.Table[*Path]] // replaced with each change
+	v6 atomic.Pointer[bart.Table[*Path]] // replaced with each change, once there are readers
 }
 
 // rib is everything.
 type rib struct {
 	fib       *fib
+	published bool // readers have fib
 	prefixes  bart.Table[uint32]
 	lists     [][]uint32
 	freeLists []uint32
@@ -114,7 +115,11 @@ func (r *rib) keepList(list []uint32) uint32 {
 
 func (r *rib) install(prefix netip.Prefix, path uint32, isNew bool) {
 	if !prefix.Addr().Is4() {
-		r.fib.v6.Store(r.fib.v6.Load().InsertPersist(prefix, r.fib.path(path)))
+		if r.published {
+			r.fib.v6.Store(r.fib.v6.Load().InsertPersist(prefix, r.fib.path(path)))
+		} else {
+			r.fib.v6.Load().Insert(prefix, r.fib.path(path))
+		}
 		return
 	}
 	r.fib.insert(word(prefix.Addr()), prefix.Bits(), path, isNew)

@@ -45,6 +45,13 @@ type Table struct {
 	rib     *rib
 }
 
+// publish makes rib the table.
+func (t *Table) publish(rib *rib) {
+	rib.published = true
+	t.rib = rib
+	t.fib.Store(rib.fib)
+}
+
 func (t *Table) lock() {
 	t.changes.Lock()
 	t.mu.Lock()
@@ -64,8 +71,8 @@ func New(config Config) (*Table, error) {
 		return nil, fmt.Errorf("route: Config.MaxRoutes is %d, want 1 to %d, or 0 for %d",
 			config.MaxRoutes, LimitMaxRoutes, DefaultMaxRoutes)
 	}
-	t := &Table{config: config, rib: newRIB(config.Flat)}
-	t.fib.Store(t.rib.fib)
+	t := &Table{config: config}
+	t.publish(newRIB(config.Flat))
 	return t, nil
 }
 
@@ -250,8 +257,7 @@ func (t *Table) Swap(routes iter.Seq[Route]) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rib = next
-	t.fib.Store(next.fib)
+	t.publish(next)
 	if t.config.OnChange != nil {
 		t.config.OnChange(Change{})
 	}
