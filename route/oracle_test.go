@@ -148,8 +148,11 @@ func edges(p netip.Prefix) []netip.Addr {
 	return out
 }
 
-// text is a route in full.
-func text(r route.Route) string { return fmt.Sprintf("%v %+v", r, r) }
+// text is a route in full, which its String is not: that leaves out tags and more.
+func text(r route.Route) string {
+	type plain route.Route
+	return fmt.Sprintf("%+v", plain(r))
+}
 
 func texts(routes []route.Route) string {
 	var lines []string
