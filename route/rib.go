@@ -214,6 +214,17 @@ func before(a, b *Route) bool {
 // same reports whether two routes of a prefix exclude each other.
 func same(a, b *Route) bool { return a.Table == b.Table && a.Metric == b.Metric }
 
+// alike reports whether a and b, both normal and of one prefix, say the same.
+func alike(a, b *Route) bool {
+	return same(a, b) && a.Type == b.Type && a.Scope == b.Scope && a.Protocol == b.Protocol && a.MTU == b.MTU &&
+		a.Source == b.Source && slices.Equal(a.NextHops, b.NextHops)
+}
+
+// twin returns the place of the route of list that is like route, -1 if there is none.
+func (r *rib) twin(list []uint32, route *Route) int {
+	return slices.IndexFunc(list, func(id uint32) bool { return alike(&r.fib.path(id).route, route) })
+}
+
 // find returns the place of the first route of list that is the same as route, -1 if there is none, and the place
 // where a new one belongs: behind those that count before it or are the same.
 func (r *rib) find(list []uint32, route *Route) (found, place int) {
@@ -234,10 +245,10 @@ func (r *rib) find(list []uint32, route *Route) (found, place int) {
 type mode uint8
 
 const (
-	modeAdd     mode = iota // there is none like it
-	modeAppend              // behind those like it
-	modeReplace             // instead of the first like it, if there is one
-	modeChange              // instead of the first like it
+	modeAdd     mode = iota // there is none with its table and metric
+	modeAppend              // behind those with its table and metric
+	modeReplace             // instead of the first of them, if there is one
+	modeChange              // instead of the first of them
 )
 
 // put puts a valid route into the table and returns the path that it replaced, if any.
@@ -249,6 +260,11 @@ func (r *rib) put(route *Route, how mode, maxRoutes int, flowsOf *Path) (replace
 		return nil, fmt.Errorf("%w: %v; Replace overwrites it", ErrExists, r.fib.path(list[found]).Route(route.Prefix))
 	case how == modeChange && found < 0:
 		return nil, ErrNotFound
+	}
+	if i := r.twin(list, route); i >= 0 && (how == modeAppend || i != found) {
+		return nil, fmt.Errorf("%w: %v is there as a further route", ErrExists, r.fib.path(list[i]).Route(route.Prefix))
+	}
+	switch {
 	case found >= 0 && how != modeAppend:
 		replaced = r.fib.path(list[found])
 	default:

@@ -98,12 +98,13 @@ func (t *Table) LookupAddr(dst netip.Addr) *Path {
 // [ErrRoute] with all that is wrong with it, or [ErrFull].
 func (t *Table) Add(r Route) error { return t.put("add", r, modeAdd) }
 
-// Append is [Table.Add] without [ErrExists]: of routes with the same prefix, table and metric the one that was there
-// first counts, the next when it is gone.
+// Append is [Table.Add] of a further route: of those with the same prefix, table and metric the one that was there first counts,
+// the next when it is gone. As on Linux, it returns [ErrExists] only if one of them says the same throughout.
 func (t *Table) Append(r Route) error { return t.put("append", r, modeAppend) }
 
 // Replace puts a route into the table, in place of the first with the same prefix, table and metric if there is one.
-// Lookups give the old or the new one. It returns [ErrRoute] or [ErrFull].
+// Lookups give the old or the new one. It returns [ErrRoute], [ErrFull], or [ErrExists] if the same route was appended
+// behind the first.
 func (t *Table) Replace(r Route) error { return t.put("replace", r, modeReplace) }
 
 // Change is [Table.Replace] of a route that exists. It returns [ErrNotFound] otherwise.
@@ -229,7 +230,8 @@ func ByDevice(device uint32) func(netip.Prefix, *Path) bool {
 // swapFaults is how many faults Swap names before it gives up.
 const swapFaults = 10
 
-// Swap replaces all routes at one moment: a lookup sees all old ones or all new ones. If any of them is at fault it returns
+// Swap replaces all routes at one moment: a lookup sees all old ones or all new ones. Routes with the same prefix, table and
+// metric are appended one behind the other, so that what [Table.All] gives can be put back; the same route twice is a fault. If any of them is at fault it returns
 // what is wrong with the first few, and changes nothing. Flows over several next hops stay with those that a
 // prefix keeps. Both tables are in memory until the old one's last reader is done. The sequence may ask the table, and
 // come from its [Table.All], but must not change it.
@@ -241,7 +243,7 @@ func (t *Table) Swap(routes iter.Seq[Route]) error {
 	for r := range routes {
 		r, err := r.normal()
 		if err == nil {
-			_, err = next.put(&r, modeAdd, t.config.MaxRoutes, t.flowsOf(&r))
+			_, err = next.put(&r, modeAppend, t.config.MaxRoutes, t.flowsOf(&r))
 		}
 		if err == nil {
 			continue
