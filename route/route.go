@@ -72,8 +72,8 @@ func ParseType(s string) (Type, error) {
 // drops reports whether packets of the type go nowhere, so that there is no next hop.
 func (t Type) drops() bool { return t >= Blackhole }
 
-// Numbers of Linux's tables, which this one holds together as the kernel does: of two routes with the same prefix that
-// in the table with the greater number counts.
+// Numbers of Linux's tables, those that it looks into unless told otherwise. A Table holds both together as the kernel does: of
+// two routes with the same prefix the local one counts. Further tables, chosen by rules, are Tables of their own.
 const (
 	TableMain  uint32 = 254
 	TableLocal uint32 = 255
@@ -141,6 +141,9 @@ func (r Route) normal() (Route, error) {
 	}
 	if _, known := typeNames[r.Type]; !known {
 		fault("Type %d is unknown", r.Type)
+	}
+	if r.Table != TableMain && r.Table != TableLocal {
+		fault("Table %d is neither TableMain nor TableLocal: it takes a Table of its own", r.Table)
 	}
 	switch n := len(r.NextHops); {
 	case r.Type.drops() && n > 0:

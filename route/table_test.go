@@ -44,6 +44,7 @@ func TestFaultsOfARouteAreAllNamed(t *testing.T) {
 		{"host bits", to("10.1.2.3/8", dev(1)), []string{"use 10.0.0.0/8"}},
 		{"IPv4 in IPv6", to("::ffff:10.0.0.0/104", dev(1)), []string{"use 10.0.0.0"}},
 		{"unknown type", route.Route{Prefix: prefix("10.0.0.0/8"), Type: 99}, []string{"Type 99"}},
+		{"another table", route.Route{Prefix: prefix("10.0.0.0/8"), Table: 100, NextHops: many[:1]}, []string{"Table 100"}},
 		{"blackhole with next hop", route.Route{Prefix: prefix("10.0.0.0/8"), Type: route.Blackhole, NextHops: many[:1]}, []string{"a blackhole route has none"}},
 		{"too many", to("10.0.0.0/8", many...), []string{"257 are more than 256"}},
 		{"gateway of the other family", to("10.0.0.0/8", via("2001:db8::1", 1)), []string{"NextHops[0].Gateway 2001:db8::1"}},
