@@ -89,6 +89,32 @@ const (
 	ScopeHost   Scope = 254 // this node
 )
 
+// String returns the scope's word.
+func (s Scope) String() string {
+	switch s {
+	case ScopeGlobal:
+		return "global"
+	case ScopeLink:
+		return "link"
+	case ScopeHost:
+		return "host"
+	}
+	return strconv.Itoa(int(s))
+}
+
+// protocolBoot is the protocol of routes made by 'ip route' itself, which does not mention it.
+const protocolBoot = 3
+
+// protocolNames are those of /etc/iproute2/rt_protos that a node with containers is likely to have.
+var protocolNames = map[uint8]string{1: "redirect", 2: "kernel", 4: "static", 9: "ra", 12: "bird", 16: "dhcp", 186: "bgp"}
+
+func (r Route) protocol() string {
+	if name, ok := protocolNames[r.Protocol]; ok {
+		return name
+	}
+	return strconv.Itoa(int(r.Protocol))
+}
+
 // NextHop is one way that packets of a route may take.
 type NextHop struct {
 	Gateway netip.Addr // the router on the link; the zero Addr if destinations are on the link themselves
@@ -184,7 +210,7 @@ func (r Route) normal() (Route, error) {
 	return r, nil
 }
 
-// String returns r as 'ip route' shows it, with the numbers of devices: "10.244.1.0/24 via 10.244.1.0 dev 5 onlink".
+// String returns r as 'ip route show' does (iproute2 6.1, ip/iproute.c), with the numbers of devices: "10.244.1.0/24 via 10.244.1.0 dev 5 onlink".
 func (r Route) String() string { return r.Format(nil) }
 
 // Format is [Route.String] with names of devices.
@@ -209,11 +235,11 @@ func (r Route) Format(device func(index uint32) string) string {
 	if len(r.NextHops) == 1 {
 		b.WriteString(r.NextHops[0].format(device))
 	}
-	if r.Table != TableMain && r.Table != TableLocal && r.Table != 0 {
-		fmt.Fprintf(&b, " table %d", r.Table)
+	if r.Protocol != 0 && r.Protocol != protocolBoot {
+		b.WriteString(" proto " + r.protocol())
 	}
-	if r.Scope == ScopeLink && r.Type <= Unicast {
-		b.WriteString(" scope link")
+	if r.Scope != ScopeGlobal {
+		b.WriteString(" scope " + r.Scope.String())
 	}
 	if r.Source.IsValid() {
 		b.WriteString(" src " + r.Source.String())
@@ -221,12 +247,18 @@ func (r Route) Format(device func(index uint32) string) string {
 	if r.Metric != 0 {
 		fmt.Fprintf(&b, " metric %d", r.Metric)
 	}
+	if len(r.NextHops) == 1 && r.NextHops[0].Onlink {
+		b.WriteString(" onlink")
+	}
 	if r.MTU != 0 {
 		fmt.Fprintf(&b, " mtu %d", r.MTU)
 	}
 	if len(r.NextHops) > 1 {
 		for _, h := range r.NextHops {
 			b.WriteString("\n\tnexthop" + h.format(device) + fmt.Sprintf(" weight %d", h.weight()))
+			if h.Onlink {
+				b.WriteString(" onlink")
+			}
 		}
 	}
 	return b.String()
@@ -237,9 +269,5 @@ func (h NextHop) format(device func(uint32) string) string {
 	if h.Gateway.IsValid() {
 		s = " via " + h.Gateway.String()
 	}
-	s += " dev " + device(h.Device)
-	if h.Onlink {
-		s += " onlink"
-	}
-	return s
+	return s + " dev " + device(h.Device)
 }

@@ -146,20 +146,40 @@ func TestText(t *testing.T) {
 	names := func(i uint32) string { return []string{"lo", "eth0", "flannel.1"}[i] }
 	onlink := via("10.244.1.0", 2)
 	onlink.Onlink = true
+	flannel := to("10.244.1.0/24", onlink)
 	weighted := via("192.0.2.2", 1)
 	weighted.Weight = 3
 	link := to("192.0.2.0/24", dev(1))
 	link.Scope, link.Source = route.ScopeLink, netip.MustParseAddr("192.0.2.9")
-	other := to("198.51.100.7/32", dev(1))
-	other.Table, other.Metric, other.MTU = 100, 5, 1400
+	source := netip.MustParseAddr("192.0.2.9")
+	onlink.Gateway, onlink.Device = netip.MustParseAddr("192.0.2.1"), 1
+	full := route.Route{
+		Prefix: prefix("10.1.0.0/16"), Protocol: 4, Source: source, Metric: 5, MTU: 1400, NextHops: []route.NextHop{onlink},
+	}
+	several := route.Route{
+		Prefix: prefix("10.2.0.0/16"), Protocol: 186, Source: source, Metric: 20, MTU: 1400, NextHops: []route.NextHop{onlink, weighted},
+	}
+	local := route.Route{
+		Prefix: prefix("192.0.2.9/32"), Type: route.Local, Table: route.TableLocal, Protocol: 2, Scope: route.ScopeHost, Source: source,
+		NextHops: []route.NextHop{dev(1)},
+	}
+	cast := local
+	cast.Prefix, cast.Type, cast.Scope = prefix("192.0.2.255/32"), route.Broadcast, route.ScopeLink
+	odd := to("10.3.0.0/16", via("192.0.2.1", 1))
+	odd.Protocol = 77
 	for want, r := range map[string]route.Route{
-		"default via 192.0.2.1 dev eth0":                                                                to("0.0.0.0/0", via("192.0.2.1", 1)),
-		"10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink":                                             to("10.244.1.0/24", onlink),
-		"192.0.2.0/24 dev eth0 scope link src 192.0.2.9":                                                link,
-		"198.51.100.7 dev eth0 table 100 metric 5 mtu 1400":                                             other,
-		"blackhole 10.96.30.0/26":                                                                       {Prefix: prefix("10.96.30.0/26"), Type: route.Blackhole},
-		"default\n\tnexthop via 192.0.2.1 dev eth0 weight 1\n\tnexthop via 192.0.2.2 dev eth0 weight 3": to("0.0.0.0/0", via("192.0.2.1", 1), weighted),
-		"2001:db8::/32 via fe80::1 dev eth0":                                                            to("2001:db8::/32", via("fe80::1", 1)),
+		"default via 192.0.2.1 dev eth0":                    to("0.0.0.0/0", via("192.0.2.1", 1)),
+		"10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink": flannel,
+		"192.0.2.0/24 dev eth0 scope link src 192.0.2.9":    link,
+		"blackhole 10.96.30.0/26":                           {Prefix: prefix("10.96.30.0/26"), Type: route.Blackhole},
+		"prohibit 10.8.0.0/16 metric 7":                     {Prefix: prefix("10.8.0.0/16"), Type: route.Prohibit, Metric: 7},
+		"2001:db8::/32 via fe80::1 dev eth0":                to("2001:db8::/32", via("fe80::1", 1)),
+		// The rest as iproute2 6.1 shows them on Linux 6.18, less the spaces at the ends of lines.
+		"10.1.0.0/16 via 192.0.2.1 dev eth0 proto static src 192.0.2.9 metric 5 onlink mtu 1400":                                                              full,
+		"10.2.0.0/16 proto bgp src 192.0.2.9 metric 20 mtu 1400\n\tnexthop via 192.0.2.1 dev eth0 weight 1 onlink\n\tnexthop via 192.0.2.2 dev eth0 weight 3": several,
+		"10.3.0.0/16 via 192.0.2.1 dev eth0 proto 77":                          odd,
+		"local 192.0.2.9 dev eth0 proto kernel scope host src 192.0.2.9":       local,
+		"broadcast 192.0.2.255 dev eth0 proto kernel scope link src 192.0.2.9": cast,
 	} {
 		assert.Equal(t, want, r.Format(names))
 	}
