@@ -199,8 +199,8 @@ func (s *soak) run(n int, hosts uint32) {
 			s.actions = s.table.Input(device, claim(s.t, arp.Request, host, mac), arp.Reception(s.rnd.IntN(4)), s.now, s.actions)
 		case what < 880:
 			s.table.Confirm(device, hostAddr(host), s.now)
-			if e, ok := s.table.Get(hostKey(device, host)); ok && e.Confirmed == s.now {
-				break
+			if e, ok := s.table.Get(hostKey(device, host)); ok && e.Confirmed != s.now {
+				s.t.Fatalf("confirmed at %v: %+v", s.now, e)
 			}
 		case what < 980:
 		default:

@@ -101,7 +101,7 @@ func (t *Table) learn(h heard, actions []Action) []Action {
 	r := t.records[h.key]
 	p := t.params(deviceOf(h.key))
 	if r == nil {
-		if !h.asksUs && !(p.AcceptUnsolicited && h.unasked()) {
+		if !h.asksUs && (!p.AcceptUnsolicited || !h.unasked()) {
 			t.unsolicited.Add(1)
 			return actions
 		}

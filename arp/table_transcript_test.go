@@ -475,7 +475,7 @@ func (p *player) check(args []string, must bool) bool {
 		require.True(p.t, ok, "%s: %s needs a number", p.line.where, what)
 		value := reflect.ValueOf(entry).FieldByName(strings.ToUpper(what[:1]) + what[1:])
 		require.True(p.t, value.IsValid(), "%s: an entry has no %s", p.line.where, what)
-		if d, isTime := value.Interface().(time.Duration); isTime {
+		if d, isTime := reflect.TypeAssert[time.Duration](value); isTime {
 			require.InDelta(p.t, at.Seconds(), d.Seconds(), p.slack.Seconds(), "%s: %s", p.line.where, what)
 		} else {
 			want, got = append(want, what, p.number(rest[1])), append(got, what, value.Interface())
