@@ -36,6 +36,7 @@ type rib struct {
 	buckets map[flows]*[bucketCount]byte
 	key     []byte // scratch
 	scratch [1]uint32
+	edit    []uint32 // scratch, too
 }
 
 // flows says what [fillBuckets] has to go by. Most routes of a table share few sets of next hops, and they are
@@ -55,13 +56,20 @@ func newRIB(flat bool) *rib {
 	return r
 }
 
-// at returns the paths of prefix's routes; the slice is good until the next call.
-func (r *rib) at(prefix netip.Prefix) []uint32 {
+// known is what there is to a prefix.
+type known struct {
+	prefix netip.Prefix
+	ref    uint32 // see several; 0 if there is no route
+	list   []uint32
+}
+
+// at returns the routes of prefix. The list is good until the next call, and must not be changed.
+func (r *rib) at(prefix netip.Prefix) known {
 	ref, ok := r.prefixes.Get(prefix)
 	if !ok {
-		return nil
+		return known{prefix: prefix}
 	}
-	return r.list(ref)
+	return known{prefix, ref, r.list(ref)}
 }
 
 func (r *rib) list(ref uint32) []uint32 {
@@ -72,32 +80,31 @@ func (r *rib) list(ref uint32) []uint32 {
 	return r.scratch[:]
 }
 
-// set replaces the routes of prefix and gives readers the best of them. The paths in list have their references.
-func (r *rib) set(prefix netip.Prefix, list []uint32) {
-	old, existed := r.prefixes.Get(prefix)
-	before, oldLen := uint32(0), 0
+// set replaces the routes that there are to a prefix and gives readers the best of them. The paths in list have their
+// references.
+func (r *rib) set(old known, list []uint32) {
+	r.routes += len(list) - len(old.list)
+	existed, before := old.ref != 0, uint32(0)
 	if existed {
-		l := r.list(old)
-		before, oldLen = l[0], len(l)
+		before = old.list[0]
 	}
-	r.routes += len(list) - oldLen
 	switch {
 	case len(list) == 0:
-		r.prefixes.Delete(prefix)
+		r.prefixes.Delete(old.prefix)
 	case len(list) == 1:
-		r.prefixes.Insert(prefix, list[0])
+		r.prefixes.Insert(old.prefix, list[0])
 	default:
-		r.prefixes.Insert(prefix, r.keepList(list)|several)
+		r.prefixes.Insert(old.prefix, r.keepList(list)|several)
 	}
-	if existed && old&several != 0 {
-		r.lists[old&^several] = nil
-		r.freeLists = append(r.freeLists, old&^several)
+	if old.ref&several != 0 {
+		r.lists[old.ref&^several] = nil
+		r.freeLists = append(r.freeLists, old.ref&^several)
 	}
 	switch {
 	case len(list) == 0:
-		r.forget(prefix)
+		r.forget(old.prefix)
 	case !existed || list[0] != before:
-		r.install(prefix, list[0], !existed)
+		r.install(old.prefix, list[0], !existed)
 	}
 }
 
@@ -253,7 +260,8 @@ const (
 
 // put puts a valid route into the table and returns the path that it replaced, if any.
 func (r *rib) put(route *Route, how mode, maxRoutes int, flowsOf *Path) (replaced *Path, err error) {
-	list := r.at(route.Prefix)
+	there := r.at(route.Prefix)
+	list := there.list
 	found, place := r.find(list, route)
 	switch {
 	case how == modeAdd && found >= 0:
@@ -280,21 +288,26 @@ func (r *rib) put(route *Route, how mode, maxRoutes int, flowsOf *Path) (replace
 		return nil, err
 	}
 	if replaced == nil {
-		r.set(route.Prefix, slices.Insert(slices.Clone(list), place, id))
+		r.set(there, r.edited(list, place, place, id))
 		return nil, nil
 	}
 	old := list[found]
-	list = slices.Clone(list)
-	list[found] = id
-	r.set(route.Prefix, list)
+	r.set(there, r.edited(list, found, found+1, id))
 	r.release(old)
 	return replaced, nil
+}
+
+// edited returns list with id instead of what is between two places, good until the next call.
+func (r *rib) edited(list []uint32, from, to int, id uint32) []uint32 {
+	r.edit = append(append(append(r.edit[:0], list[:from]...), id), list[to:]...)
+	return r.edit
 }
 
 // cut removes the routes of prefix for which is holds, one only if one is set, and returns them.
 func (r *rib) cut(prefix netip.Prefix, one bool, is func(*Path) bool) (gone []*Path) {
 	var rest, ids []uint32
-	for _, id := range r.at(prefix) {
+	there := r.at(prefix)
+	for _, id := range there.list {
 		p := r.fib.path(id)
 		if (!one || len(gone) == 0) && is(p) {
 			gone, ids = append(gone, p), append(ids, id)
@@ -305,7 +318,7 @@ func (r *rib) cut(prefix netip.Prefix, one bool, is func(*Path) bool) (gone []*P
 	if len(gone) == 0 {
 		return nil
 	}
-	r.set(prefix, rest)
+	r.set(there, rest)
 	for _, id := range ids {
 		r.release(id)
 	}

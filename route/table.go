@@ -273,7 +273,7 @@ func (t *Table) flowsOf(route *Route) *Path {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := t.rib.at(route.Prefix)
+	list := t.rib.at(route.Prefix).list
 	if found, _ := t.rib.find(list, route); found >= 0 {
 		return t.rib.fib.path(list[found])
 	}

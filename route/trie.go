@@ -98,7 +98,7 @@ func (t *trie) lookup(dst uint32) *Path {
 		if uint64(i) >= uint64(len(nodes.packed)) {
 			return t.lookupAgain(dst)
 		}
-		s = atomic.LoadUint32(&nodes.packed[i][dst>>9&0x7f]) >> (dst >> 8 & 1 * packBits) & inFull
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>9&0x7f]) >> (dst >> 4 & packBits) & inFull
 		if s == inFull {
 			return t.lookupFull(nodes, i, dst, before)
 		}
@@ -120,7 +120,7 @@ func (t *trie) lookupFull(nodes *nodeArray, i, dst uint32, before uint64) *Path 
 	}
 	s := atomic.LoadUint32(&full[dst>>8&0xff])
 	if i := s &^ link; int32(s) < 0 && uint64(i) < uint64(len(nodes.packed)) {
-		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst & 1 * packBits) & inFull
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst << 4 & packBits) & inFull
 		if s < fewPaths {
 			if p := t.few[s].Load(); t.reused.Load() == before {
 				return p
@@ -140,7 +140,7 @@ func (t *trie) lookupFlat(dst uint32) *Path {
 		if uint64(i) >= uint64(len(nodes.packed)) {
 			return t.lookupAgain(dst)
 		}
-		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst & 1 * packBits) & inFull
+		s = atomic.LoadUint32(&nodes.packed[i][dst>>1&0x7f]) >> (dst << 4 & packBits) & inFull
 	}
 	if s&beyondFew == 0 {
 		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
@@ -273,7 +273,7 @@ func (t *trie) insert(addr uint32, length int, path uint32, isNew bool) {
 		}
 		l, _ = l.next(down)
 	}
-	t.fill(l, addr, length, func(old slot) bool { return lengthOf(old) <= length }, s)
+	t.fill(l, addr, length, lengths{0, length}, s)
 }
 
 // remove takes a prefix out; its slots go to the longest prefix that covers it, of the given length and path, 0 and 0 if there is
@@ -293,7 +293,7 @@ func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 		t.below[down&^link]--
 		l, _ = l.next(down)
 	}
-	t.fill(l, addr, length, func(old slot) bool { return lengthOf(old) == length }, s)
+	t.fill(l, addr, length, lengths{length, length}, s)
 	for depth--; depth >= 0; depth-- {
 		l := way[depth]
 		i := l.index(addr)
@@ -314,22 +314,55 @@ func (t *trie) setDefault(p *Path) {
 	t.few[0].Store(p)
 }
 
-// fill writes s over all those slots of a prefix that are to be overwritten, in the stride that it ends in and in the nodes
-// below.
-func (t *trie) fill(l level, addr uint32, length int, overwrite func(slot) bool, s slot) {
-	from, to := l.covered(addr, length)
-	t.fillRange(l, from, to, overwrite, s)
-}
+// lengths are the lengths of prefixes whose slots are to be overwritten, from the least to the greatest.
+type lengths struct{ least, greatest int }
 
-func (t *trie) fillRange(l level, from, to int, overwrite func(slot) bool, s slot) {
+func (r lengths) has(length int) bool { return uint(length-r.least) <= uint(r.greatest-r.least) }
+
+// fill writes s over those slots of a prefix that belong to prefixes of certain lengths, in the stride that it ends in and in
+// the nodes below.
+func (t *trie) fill(l level, addr uint32, length int, overwrite lengths, s slot) {
+	from, to := l.covered(addr, length)
+	if l.first == nil {
+		t.fillNode(l, from, to, overwrite, s)
+		return
+	}
 	for i := from; i < to; i++ {
-		switch old := t.get(l, i); {
+		switch old := l.first[i]; {
 		case old&link != 0:
 			below, _ := l.next(old)
-			t.fillRange(below, 0, nodeSlots, overwrite, s)
-		case overwrite(old):
-			t.set(l, i, s)
+			t.fillNode(below, 0, nodeSlots, overwrite, s)
+		case overwrite.has(lengthOf(old)):
+			atomic.StoreUint32(&l.first[i], s)
 		}
+	}
+}
+
+// fillNode is fill for the slots of a node.
+func (t *trie) fillNode(l level, from, to int, overwrite lengths, s slot) {
+	packed, length := s&maxPaths, uint8(lengthOf(s))
+	node, owners := &l.nodes.packed[l.node], &t.lengths[l.node]
+	for i := from; i < to; i++ {
+		word, shift := &node[i/2], i%2*packBits
+		if *word>>shift&inFull == inFull || packed >= inFull {
+			t.fillSlot(l, i, overwrite, s)
+			continue
+		}
+		if overwrite.has(int(owners[i])) {
+			owners[i] = length
+			atomic.StoreUint32(word, *word&^(inFull<<shift)|packed<<shift)
+		}
+	}
+}
+
+// fillSlot is fill for one slot of a node, where it is in full or will be.
+func (t *trie) fillSlot(l level, i int, overwrite lengths, s slot) {
+	switch old := t.get(l, i); {
+	case old&link != 0:
+		below, _ := l.next(old)
+		t.fillNode(below, 0, nodeSlots, overwrite, s)
+	case overwrite.has(lengthOf(old)):
+		t.set(l, i, s)
 	}
 }
 
@@ -362,6 +395,19 @@ func (t *trie) newNode(nodes *nodeArray, s slot) slot {
 		i = uint32(len(t.below))
 		t.below = append(t.below, 0)
 		t.lengths = append(t.lengths, [nodeSlots]uint8{})
+	}
+	if packed := s & maxPaths; packed < inFull {
+		word := packed<<packBits | packed
+		n := &nodes.packed[i]
+		for j := range n {
+			atomic.StoreUint32(&n[j], word)
+		}
+		owners := &t.lengths[i]
+		owners[0] = uint8(lengthOf(s))
+		for n := 1; n < nodeSlots; n *= 2 {
+			copy(owners[n:], owners[:n])
+		}
+		return i | link
 	}
 	l := level{nodes: nodes, node: i}
 	for j := range nodeSlots {
