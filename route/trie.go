@@ -92,27 +92,27 @@ func (t *trie) lookup(dst uint32) *Path {
 	}
 	before := t.reused.Load()
 	s := atomic.LoadUint32(&t.root[dst>>16])
+	var nodes *nodeArray
+	var i uint32
 	if int32(s) < 0 {
-		nodes := t.nodes.Load()
-		i := s &^ link
+		nodes, i = t.nodes.Load(), s&^link
 		if uint64(i) >= uint64(len(nodes.packed)) {
 			return t.lookupAgain(dst)
 		}
 		s = atomic.LoadUint32(&nodes.packed[i][dst>>9&0x7f]) >> (dst >> 4 & packBits) & inFull
-		if s == inFull {
-			return t.lookupFull(nodes, i, dst, before)
-		}
 	}
 	if s&beyondFew == 0 {
 		if p := t.few[s%fewPaths].Load(); t.reused.Load() == before {
 			return p
 		}
 	}
+	if s == inFull && nodes != nil {
+		return t.lookupFull(nodes, i, dst, before)
+	}
 	return t.lookupAgain(dst)
 }
 
-// lookupFull is lookup where the slot of node i is not that of one of the few paths: for a prefix longer than /24 it is a
-// link in full.
+// lookupFull is lookup where the slot of node i is in full: for a prefix longer than /24 it is a link.
 func (t *trie) lookupFull(nodes *nodeArray, i, dst uint32, before uint64) *Path {
 	full := nodes.full[i].Load()
 	if full == nil {
