@@ -169,7 +169,7 @@ func texts(routes []route.Route) string {
 
 // TestAgainstOracle does random changes and lookups, around the ends of prefixes and anywhere, on the table and on a list.
 func TestAgainstOracle(t *testing.T) {
-	operations := 30_000
+	operations := 15_000
 	if raceEnabled { // which has nothing to find in one goroutine
 		operations /= 10
 	}
