@@ -55,8 +55,8 @@ type nodeArray struct {
 //
 // A node or an index of a path that is no longer needed will be used again, and a reader who is slow may still be on his way
 // to it. So whoever uses something again counts in reused first; a reader who finds that somebody did so
-// meanwhile looks once more. A reader may also have nodes that were replaced by a larger copy: what he finds there was right when
-// the copy was made.
+// meanwhile looks once more. So does a reader with nodes that were replaced by a larger copy meanwhile: links lead, by way of
+// slots in full, which both have, and of the first stride, to nodes that are in the copy only, also where he has the index.
 type trie struct {
 	few    [fewPaths]atomic.Pointer[Path] // paths by index; 0 is that of the default route, which would be in most slots
 	reused atomic.Uint64
@@ -384,6 +384,7 @@ func (t *trie) makeRoom() {
 		grown.full[i].Store(nodes.full[i].Load())
 	}
 	t.nodes.Store(grown)
+	t.reused.Add(1) // behind the store, and before the new nodes are written: whoever misses it has them
 }
 
 // newNode returns the link to a node that says in each slot what s says.

@@ -38,3 +38,30 @@ func TestReuseIsCounted(t *testing.T) {
 	require.Equal(t, path, tr.addPath(others))
 	assert.Greater(t, tr.reused.Load(), before, "the reader does not learn that his path is another's")
 }
+
+// TestGrowthIsCounted stands for readers who have an array of nodes, are stopped, and go on when it was replaced. What they are sent
+// to may have an index that they have too, but was made in the new array only.
+func TestGrowthIsCounted(t *testing.T) {
+	var tr trie
+	tr.init(false)
+	for tr.pathCount <= inFull {
+		tr.addPath(&Path{})
+	}
+	large, longer := &Path{}, &Path{}
+	path := tr.addPath(large)
+	require.Greater(t, path, uint32(inFull), "in full")
+	for i := uint32(0); len(tr.below)+perPrefix <= len(tr.nodes.Load().packed) || i == 0; i++ {
+		tr.insert(10<<24|i<<16, 24, path, true)
+	}
+	old, before := tr.nodes.Load(), tr.reused.Load()
+	require.Less(t, len(tr.below), len(old.packed), "an index that is not in use yet")
+	node := tr.root[10<<8] &^ link
+
+	tr.insert(10<<24, 25, tr.addPath(longer), true)
+	require.NotSame(t, old, tr.nodes.Load())
+	for _, dst := range []uint32{10 << 24, 10<<24 | 0x80} {
+		p := tr.lookupFull(old, node, dst, before) // goes on where it was stopped
+		assert.True(t, p == large || p == longer, "%x has a route all the time", dst)
+	}
+	assert.Greater(t, tr.reused.Load(), before, "the reader does not learn that his nodes were replaced")
+}
