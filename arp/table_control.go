@@ -114,9 +114,7 @@ func (t *Table) Delete(k Key, now time.Duration, actions []Action) ([]Action, er
 
 // erase is neigh_delete(): the entry fails, and goes.
 func (t *Table) erase(r *record, actions []Action) []Action {
-	if r.state != StateFailed {
-		actions = t.fail(r, actions)
-	}
+	actions = t.fail(r, actions)
 	t.remove(r)
 	return actions
 }

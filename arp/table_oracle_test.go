@@ -105,7 +105,9 @@ func (t *slowTable) learned() (n int) {
 	return n
 }
 
-func (t *slowTable) say(format string, args ...any) { t.did = append(t.did, fmt.Sprintf(format, args...)) }
+func (t *slowTable) say(format string, args ...any) {
+	t.did = append(t.did, fmt.Sprintf(format, args...))
+}
 
 // reachable is how long a confirmation holds: the generator is part of the contract that a run is a function of the seed.
 func (t *slowTable) reachable(e *slowEntry) time.Duration {
@@ -451,7 +453,7 @@ func (t *slowTable) input(device, sender, target uint32, mac, targetMAC ethernet
 	announcement := sender == target && (op == arp.Request || targetMAC == mac)
 	wanted := op == arp.Request && how&arp.ForUs != 0
 	if e == nil {
-		if !wanted && !(p.AcceptUnsolicited && (announcement || op == arp.Reply)) || !t.room() {
+		if !wanted && (!p.AcceptUnsolicited || !announcement && op != arp.Reply) || !t.room() {
 			return
 		}
 		e = t.add(device, sender)

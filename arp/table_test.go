@@ -297,7 +297,9 @@ func TestTimersInSlices(t *testing.T) {
 
 func TestProxies(t *testing.T) {
 	table := newNeighbours(t, arp.TableConfig{MaxProxies: 3})
-	on := func(device uint32, addr string) arp.Key { return arp.Key{Device: device, Addr: netip.MustParseAddr(addr)} }
+	on := func(device uint32, addr string) arp.Key {
+		return arp.Key{Device: device, Addr: netip.MustParseAddr(addr)}
+	}
 	require.False(t, table.IsProxy(1, 0x0a000002))
 	for _, k := range []arp.Key{on(2, "10.0.0.3"), on(1, "10.0.0.2"), on(0, "10.0.0.9")} {
 		require.NoError(t, table.AddProxy(k))
