@@ -111,6 +111,13 @@ func (d drawer) route() route.Route {
 	out := route.Route{
 		Prefix: d.prefix(), Type: route.Unicast, Table: route.TableMain,
 		Metric: uint32(r.IntN(3) * 10), MTU: uint32(r.IntN(2) * 1400),
+		Protocol: uint8(r.IntN(2)), Scope: route.Scope(r.IntN(2) * int(route.ScopeLink)),
+	}
+	if r.IntN(3) == 0 {
+		out.Source = netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + r.IntN(2))})
+		if d.v6 {
+			out.Source = netip.AddrFrom16([16]byte{0: 0x20, 15: byte(100 + r.IntN(2))})
+		}
 	}
 	switch r.IntN(8) {
 	case 0:

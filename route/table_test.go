@@ -388,6 +388,45 @@ func TestEndlessFlapping(t *testing.T) {
 	runtime.KeepAlive(table)
 }
 
+// TestFlappingOfSeveral lets prefixes have one, two and no routes by turns.
+func TestFlappingOfSeveral(t *testing.T) {
+	table := newTable(t, route.Config{})
+	before := heap()
+	for i := range uint32(100_000) {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i)}), 24)
+		require.NoError(t, table.Add(route.Route{Prefix: p, NextHops: []route.NextHop{dev(1)}}))
+		require.NoError(t, table.Add(route.Route{Prefix: p, Metric: 1, NextHops: []route.NextHop{dev(2), dev(3 + i%5)}}))
+		require.Equal(t, 2, table.Remove(nil))
+	}
+	assert.Less(t, heap()-before, int64(512<<10), "bytes")
+	runtime.KeepAlive(table)
+}
+
+// TestNothingIsShared changes what was given to the table, and what it gave.
+func TestNothingIsShared(t *testing.T) {
+	table := newTable(t, route.Config{})
+	r := to("10.0.0.0/8", dev(1), dev(2))
+	require.NoError(t, table.Add(r))
+	r.NextHops[0].Device = 9
+	for given := range table.All() {
+		given.NextHops[1].Device = 9
+	}
+	for given := range table.All() {
+		assert.Equal(t, []route.NextHop{dev(1), dev(2)}, given.NextHops)
+	}
+}
+
+func TestLookupAddr(t *testing.T) {
+	table := newTable(t, route.Config{})
+	require.NoError(t, table.Add(to("10.0.0.0/8", dev(1))))
+	require.NoError(t, table.Add(to("fe80::/10", dev(2))))
+	for addr, device := range map[string]uint32{"10.1.2.3": 1, "::ffff:10.1.2.3": 1, "fe80::1": 2, "fe80::1%eth0": 2} {
+		assert.Equal(t, device, table.LookupAddr(netip.MustParseAddr(addr)).Hop(0).Device, addr)
+	}
+	assert.Nil(t, table.LookupAddr(netip.MustParseAddr("::10.1.2.3")))
+	assert.Nil(t, table.LookupAddr(netip.Addr{}))
+}
+
 // TestManyPaths has a path of its own for each of many routes.
 func TestManyPaths(t *testing.T) {
 	const n = 5000
