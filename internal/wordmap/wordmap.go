@@ -34,7 +34,9 @@ const (
 	// moveBuckets is how many buckets a write moves while the map is rebuilt. A new array of n buckets keeps a quarter of its
 	// room, n/2 slots, for what comes meanwhile; the old one has 4n buckets at most, so it takes n/2 writes at most.
 	moveBuckets = 8
-	atOnce      = 256 // buckets that one write moves, in some microseconds, rather than leave a small map in two arrays
+
+	hintBuckets = 1 << 15 // from which on an array, of 2 MiB, has hints
+	atOnce      = 256     // buckets that one write moves, in some microseconds, rather than leave a small map in two arrays
 )
 
 // bucket is a cache line. Slots are taken in order: if the last is free, some slot is.
@@ -47,6 +49,7 @@ type bucket struct {
 type view struct {
 	buckets []bucket        // a power of two of them
 	passed  []atomic.Uint64 // a bit for each bucket: a key that should be in it is farther on
+	hints   []atomic.Uint32 // of big arrays: for each bucket, one of 32 bits for each key that should be in it
 	seed    uint64          // odd
 	shift   uint            // 64 - log2(len(buckets))
 	old     *view           // the array that is being emptied into this one, nil if none is
@@ -94,6 +97,9 @@ func newView(buckets int, old *view) *view {
 	for n := buckets; n > 1; n /= 2 {
 		v.shift--
 	}
+	if buckets >= hintBuckets {
+		v.hints = make([]atomic.Uint32, buckets)
+	}
 	return v
 }
 
@@ -118,7 +124,11 @@ func equal(a, b uint64) uint64 {
 // Load returns the value of key, 0 if it has none.
 func (m *Map) Load(key uint64) uint64 {
 	v := m.view.Load()
-	home := v.home(key)
+	product := key * v.seed
+	home := product >> (v.shift & 63)
+	if v.hints != nil && v.hints[home].Load()>>(product>>32&31)&1 == 0 && v.old == nil {
+		return 0 // without a look at the bucket, which in a big array comes from memory; hints are sixteen times smaller
+	}
 	b := &v.buckets[home]
 	i := b.match(key) & (slots - 1)
 	if b.keys[i].Load() == key {
@@ -159,9 +169,12 @@ func (v *view) find(key uint64) *atomic.Uint64 {
 	}
 }
 
-// add takes a slot for key, which has none yet; there is always a free one. The value is written before the key.
+// add takes a slot for key, which has none yet; there is always a free one. The hint and the value are written before the key.
 func (m *Map) add(v *view, key, value uint64) {
 	last := uint64(len(v.buckets) - 1)
+	if v.hints != nil {
+		v.hints[v.home(key)].Or(1 << (key * v.seed >> 32 & 31))
+	}
 	for i := v.home(key) & last; ; i = (i + 1) & last {
 		b := &v.buckets[i]
 		for j := range b.keys {
@@ -273,7 +286,7 @@ func (m *Map) move(v *view, buckets int) {
 		}
 	}
 	if m.moved == len(v.old.buckets) {
-		m.view.Store(&view{buckets: v.buckets, passed: v.passed, seed: v.seed, shift: v.shift})
+		m.view.Store(&view{buckets: v.buckets, passed: v.passed, hints: v.hints, seed: v.seed, shift: v.shift})
 	}
 }
 
