@@ -40,7 +40,8 @@ type TableConfig struct {
 	Seed uint64
 
 	// GCThresh1 to 3 are the kernel's gc_thresh1 to 3, 128, 512 and 1024 by default: the number of entries below which none is
-	// collected for its age, -1 for 0; of learned entries above which room is made at once; and which learned entries never exceed.
+	// collected for its age, -1 for 0; of learned entries above which room is made at once; and which learned entries never
+	// exceed.
 	GCThresh1, GCThresh2, GCThresh3 int
 
 	// GCInterval is the time between collections. The default is half of Params.BaseReachable, as in the kernel, which has a
@@ -321,8 +322,8 @@ func (t *Table) unlock() {
 // advance takes note of the time.
 func (t *Table) advance(now time.Duration) { t.now = max(t.now, now) }
 
-// Lookup returns what is known of the neighbour addr, big-endian, on a device, which is not 0. If the result is [Neighbour.Ready], packets go to
-// its MAC address and the table need not hear of them; otherwise they go to [Table.Output].
+// Lookup returns what is known of the neighbour addr, big-endian, on a device, which is not 0. If the result is
+// [Neighbour.Ready], packets go to its MAC address and the table need not hear of them; otherwise they go to [Table.Output].
 //
 // Linux notes the time of every packet that it sends while an entry is in delay or being checked; with Lookup, only the first of
 // each interval between timers is noted, so [Entry].Used may lag behind by that interval. Nothing depends on it in the end, as
