@@ -12,8 +12,7 @@ import (
 // none is the slot that no destination has; it is where the list begins and ends.
 const none = 0
 
-// slot holds a destination's bucket. A time says all of one that fills steadily: what is missing now is the time from now to
-// then.
+// slot holds a destination's bucket. Of one that fills steadily a time says all: what is missing is the time until then.
 type slot struct {
 	full  time.Duration // when the bucket is full again
 	addr  uint32
@@ -40,7 +39,7 @@ func (d *destinations) resized(capacity int) destinations {
 	}
 	if d.used > 0 {
 		for i := d.slots[none].newer; i != none; i = d.slots[i].newer {
-			r.slots[r.add(d.slots[i].addr)].full = d.slots[i].full
+			r.add(d.slots[i].addr, d.slots[i].full)
 		}
 	}
 	return r
@@ -63,8 +62,8 @@ func (d *destinations) find(addr uint32) (i int32, full time.Duration) {
 	return none, d.forgotten
 }
 
-// add returns a slot for addr, which has none: a free one, or that of the least recently limited destination.
-func (d *destinations) add(addr uint32) int32 {
+// add remembers addr, which is not yet, in a free slot or in that of the least recently limited destination.
+func (d *destinations) add(addr uint32, full time.Duration) {
 	var i int32
 	if d.used < len(d.slots)-1 {
 		d.used++
@@ -76,14 +75,14 @@ func (d *destinations) add(addr uint32) int32 {
 		d.unlink(i)
 	}
 	head := d.head(addr)
-	d.slots[i] = slot{addr: addr, next: *head}
+	d.slots[i] = slot{addr: addr, full: full, next: *head}
 	*head = i
 	d.link(i)
-	return i
 }
 
-// touch makes i the most recently limited one.
-func (d *destinations) touch(i int32) {
+// touch makes i the most recently limited one, and full at another time.
+func (d *destinations) touch(i int32, full time.Duration) {
+	d.slots[i].full = full
 	d.unlink(i)
 	d.link(i)
 }

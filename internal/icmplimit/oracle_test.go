@@ -20,8 +20,17 @@ type oracleBucket struct {
 	last   time.Duration
 }
 
-func (b oracleBucket) tokensAt(now, full time.Duration) time.Duration {
-	return min(b.tokens+now-b.last, full)
+// tokensAt returns what the bucket would hold if it had no top.
+func (b oracleBucket) tokensAt(now time.Duration) time.Duration { return b.tokens + now - b.last }
+
+// take lets the bucket fill up to most, and takes cost if it can.
+func (b *oracleBucket) take(now, cost, most time.Duration) bool {
+	b.tokens, b.last = min(b.tokensAt(now), most), now
+	if b.tokens < cost {
+		return false
+	}
+	b.tokens -= cost
+	return true
 }
 
 type oracle struct {
@@ -32,11 +41,11 @@ type oracle struct {
 	forgotten []oracleBucket
 }
 
-func (o *oracle) allow(dst uint32, now time.Duration) icmplimit.Verdict {
+func (o *oracle) allow(dst uint32, now time.Duration, unroutable bool) icmplimit.Verdict {
 	if !o.globalAllow(now) {
 		return icmplimit.GlobalLimited
 	}
-	if !o.peerAllow(dst, now) {
+	if !o.peerAllow(dst, now, unroutable) {
 		return icmplimit.DestinationLimited
 	}
 	o.credit--
@@ -62,36 +71,34 @@ func (o *oracle) globalAllow(now time.Duration) bool {
 	return true
 }
 
-func (o *oracle) peerAllow(dst uint32, now time.Duration) bool {
+func (o *oracle) peerAllow(dst uint32, now time.Duration, unroutable bool) bool {
 	if o.config.Interval < 0 {
 		return true
 	}
-	full := time.Duration(o.config.Bucket) * o.config.Interval
-	peer := oracleBucket{dst, full, now}
+	depth := time.Duration(o.config.Bucket) * o.config.Interval
+	peer := oracleBucket{dst, depth + 5*time.Second, now}
 	i := slices.IndexFunc(o.known, func(b oracleBucket) bool { return b.dst == dst })
 	if i >= 0 {
 		peer = o.known[i]
 		o.known = slices.Delete(o.known, i, i+1)
 	} else {
-		o.forgotten = slices.DeleteFunc(o.forgotten, func(b oracleBucket) bool { return b.tokensAt(now, full) == full })
+		o.forgotten = slices.DeleteFunc(o.forgotten, func(b oracleBucket) bool { return b.tokensAt(now) >= peer.tokens })
 		for _, b := range o.forgotten {
-			peer.tokens = min(peer.tokens, b.tokensAt(now, full))
+			peer.tokens = min(peer.tokens, b.tokensAt(now))
 		}
 	}
-	peer.tokens, peer.last = peer.tokensAt(now, full), now
-	if peer.tokens < o.config.Interval {
-		if i >= 0 {
-			o.known = append(o.known, peer)
-		}
+	ok := !unroutable || peer.take(now, time.Second, 5*time.Second)
+	ok = ok && peer.take(now, o.config.Interval, depth)
+	switch {
+	case i >= 0:
+	case !ok:
 		return false
-	}
-	peer.tokens -= o.config.Interval
-	if len(o.known) == o.config.MaxDestinations {
+	case len(o.known) == o.config.MaxDestinations:
 		o.forgotten = append(o.forgotten, o.known[0])
 		o.known = slices.Delete(o.known, 0, 1)
 	}
 	o.known = append(o.known, peer)
-	return true
+	return ok
 }
 
 // TestAgainstOracle makes a million random calls.
@@ -124,9 +131,13 @@ func TestAgainstOracle(t *testing.T) {
 					now = now.Truncate(10*ms) + 10*ms // boundaries
 				}
 				dst := rnd.Uint32N(pool) * 0x9e3779b1
-				want := o.allow(dst, now)
+				unroutable, ask := rnd.IntN(10) == 0, ask
+				if unroutable {
+					ask = askUnroutable
+				}
+				want := o.allow(dst, now, unroutable)
 				if got := ask(t, l, dst, now); got != want {
-					t.Fatalf("call %d, for %d at %v: got %v, want %v", i, dst, now, got, want)
+					t.Fatalf("call %d, for %d at %v, unroutable %v: got %v, want %v", i, dst, now, unroutable, got, want)
 				}
 				counts[want]++
 			}
