@@ -43,7 +43,7 @@ const (
 const (
 	LeastMin        = 68        // bytes: what every link takes whole (RFC 791 section 3.2), the least min_pmtu of Linux
 	MaxMTU          = 1<<16 - 1 // bytes: the longest IPv4 packet
-	LimitMaxEntries = 1 << 20   // of Config.MaxEntries; an entry takes about 130 bytes
+	LimitMaxEntries = 1 << 20   // of Config.MaxEntries; an entry takes about 150 bytes
 )
 
 // Never is the deadline of a table with nothing to do.
