@@ -36,14 +36,18 @@ var (
 	options = []byte{ipv4.OptionRouterAlert, 4, 0, 0, ipv4.OptionRecordRoute, 3, 4, 0}
 )
 
-const experiment = 253 // a protocol for experiments (RFC 3692)
+const (
+	experiment  = 253 // a protocol for experiments (RFC 3692)
+	experiment2 = 254 // the other one
+	defaultTTL  = 64
+)
 
 func parsePart(text string) part {
 	words := strings.Fields(text)
 	span, more := strings.CutSuffix(words[0], "+")
 	from, to, _ := strings.Cut(span, "-")
 	p := part{start: number(from), end: number(to), fields: ipv4.Fields{
-		ID: 1, TTL: 64, Protocol: experiment, Src: source, Dst: target, FragmentOffset: uint16(number(from)),
+		ID: 1, TTL: defaultTTL, Protocol: experiment, Src: source, Dst: target, FragmentOffset: uint16(number(from)),
 	}}
 	if more {
 		p.fields.Flags = ipv4.MoreFragments
@@ -219,7 +223,28 @@ func (k *kit) one(r ipfrag.Result) string {
 	require.Len(k.t, p, h.Len()+len(payload), "bytes behind the datagram")
 	require.Equal(k.t, packet.ChecksumUnknown, r.Buffer.Checksum())
 	require.Zero(k.t, r.Buffer.Hash())
-	return fmt.Sprintf("%v %d", r.Outcome, len(payload))
+	return fmt.Sprintf("%v %d", r.Outcome, len(payload)) + remarkable(h)
+}
+
+// remarkable returns what is in a header that parsePart does not put there unasked, in its words.
+func remarkable(h ipv4.Header) string {
+	s := ""
+	if h.TOS() != 0 {
+		s += fmt.Sprintf(" tos=%d", h.TOS())
+	}
+	if h.TTL() != defaultTTL {
+		s += fmt.Sprintf(" ttl=%d", h.TTL())
+	}
+	if h.DF() {
+		s += " df"
+	}
+	if h.Flags()&ipv4.ReservedFlag != 0 {
+		s += " evil"
+	}
+	if len(h.Options()) > 0 {
+		s += " options"
+	}
+	return s
 }
 
 // check compares all counts: of the pool, of the reassembler, of its statistics.

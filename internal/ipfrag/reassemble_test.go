@@ -209,12 +209,12 @@ var rules = []rule{
 		"0-0+           -> bad length of a fragment 0-0",
 	}},
 
-	{"ECN: all ECT(0)", []string{"0-8+ tos=2 ->", "8-12 tos=2 -> merged 8-12, whole 12"}},
-	{"ECN: all CE", []string{"0-8+ tos=3 ->", "8-12 tos=3 -> merged 8-12, whole 12"}},
-	{"ECN: ECT(0) and CE", []string{"0-8+ tos=186 ->", "8-12 tos=3 -> merged 8-12, whole 12"}},
-	{"ECN: CE and ECT(1)", []string{"0-8+ tos=3 ->", "8-12 tos=1 -> merged 8-12, whole 12"}},
-	{"ECN: both ECT", []string{"0-8+ tos=1 ->", "8-12 tos=2 -> merged 8-12, whole 12"}},
-	{"ECN: both ECT, and CE", []string{"0-8+ tos=1 ->", "8-16+ tos=3 ->", "16-20 tos=2 -> merged 8-16, merged 16-20, whole 20"}},
+	{"ECN: all ECT(0)", []string{"0-8+ tos=2 ->", "8-12 tos=2 -> merged 8-12, whole 12 tos=2"}},
+	{"ECN: all CE", []string{"0-8+ tos=3 ->", "8-12 tos=3 -> merged 8-12, whole 12 tos=3"}},
+	{"ECN: ECT(0) and CE", []string{"0-8+ tos=186 ->", "8-12 tos=3 -> merged 8-12, whole 12 tos=187"}},
+	{"ECN: CE and ECT(1)", []string{"0-8+ tos=3 ->", "8-12 tos=1 -> merged 8-12, whole 12 tos=3"}},
+	{"ECN: both ECT", []string{"0-8+ tos=1 ->", "8-12 tos=2 -> merged 8-12, whole 12 tos=1"}},
+	{"ECN: both ECT, and CE", []string{"0-8+ tos=1 ->", "8-16+ tos=3 ->", "16-20 tos=2 -> merged 8-16, merged 16-20, whole 20 tos=3"}},
 	{"ECN: Not-ECT and CE", []string{
 		"0-8+ tos=0 ->",
 		"8-12 tos=3 -> fragments disagree on ECN capability 0-8, fragments disagree on ECN capability 8-12",
@@ -226,22 +226,22 @@ var rules = []rule{
 	{"ECN: of a duplicate does not count", []string{
 		"0-8+ tos=2 ->",
 		"0-8+ tos=0 -> duplicate fragment 0-8",
-		"8-12 tos=2 -> merged 8-12, whole 12",
+		"8-12 tos=2 -> merged 8-12, whole 12 tos=2",
 	}},
 
 	{"TOS, TTL and options of the first", []string{
 		"8-12 tos=4 ttl=9 ->",
-		"0-8+ tos=16 ttl=7 options -> merged 8-12, whole 12",
+		"0-8+ tos=16 ttl=7 options -> merged 8-12, whole 12 tos=16 ttl=7 options",
 	}},
 	{"options of the second are dropped", []string{
 		"8-12 options ->",
 		"0-8+ -> merged 8-12, whole 12",
 	}},
-	{"DF in all", []string{"0-16+ df ->", "16-20 df -> merged 16-20, whole 20"}},
-	{"DF in the largest", []string{"0-16+ df ->", "16-20 -> merged 16-20, whole 20"}},
+	{"DF in all", []string{"0-16+ df ->", "16-20 df -> merged 16-20, whole 20 df"}},
+	{"DF in the largest", []string{"0-16+ df ->", "16-20 -> merged 16-20, whole 20 df"}},
 	{"DF in the smaller", []string{"0-16+ ->", "16-20 df -> merged 16-20, whole 20"}},
-	{"DF in the largest, by its options", []string{"8-16 df options ->", "0-8+ -> merged 8-16, whole 16"}},
-	{"DF in one of two of a size", []string{"0-8+ ->", "8-16 df -> merged 8-16, whole 16"}},
+	{"DF in the largest, by its options", []string{"8-16 df options ->", "0-8+ -> merged 8-16, whole 16 df"}},
+	{"DF in one of two of a size", []string{"0-8+ ->", "8-16 df -> merged 8-16, whole 16 df"}},
 	{"the reserved bit is lost", []string{"0-8+ evil ->", "8-16 evil -> merged 8-16, whole 16"}},
 
 	{"ours: a fragment that ends beyond 65535", []string{
