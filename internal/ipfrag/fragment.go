@@ -43,8 +43,7 @@ func Fragment(b *packet.Buffer, mtu int, get func() *packet.Buffer, frags []*pac
 	if h.Len()+len(payload) <= mtu {
 		return append(frags, b), nil
 	}
-	first := (mtu - h.Len()) &^ (unit - 1)
-	if first < unit {
+	if mtu < h.Len()+unit {
 		return frags, ErrMTU
 	}
 	if int(h.FragmentOffset())+len(payload) > ipv4.MaxLen {
@@ -54,7 +53,7 @@ func Fragment(b *packet.Buffer, mtu int, get func() *packet.Buffer, frags []*pac
 	c := cutter{fields: ipv4.FieldsOf(h), mtu: mtu}
 	c.fields.Options = copied(options[:0], h.Options())
 
-	was := len(frags)
+	was, first := len(frags), (mtu-h.Len())&^(unit-1)
 	frags = append(frags, b)
 	if frags, err = c.take(frags, len(payload)-first, get); err == nil {
 		err = b.CompleteChecksum()

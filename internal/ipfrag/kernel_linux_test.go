@@ -221,54 +221,6 @@ func testKernel(t *testing.T) {
 	t.Run("timeout", func(t *testing.T) { timeout(t, k) })
 }
 
-// randomParts returns a few fragments of one small datagram: some of them fit, most of the time.
-func randomParts(rng *rand.Rand) []part {
-	const units = 5
-	total := 1 + rng.IntN(units*8)
-	tos := uint8(rng.IntN(4))
-	var parts []part
-	add := func(start, end int, more bool) {
-		p := part{start: start, end: end, fields: ipv4.Fields{
-			TOS: tos, ID: 1, TTL: defaultTTL, Protocol: experiment, Src: source, Dst: target, FragmentOffset: uint16(start),
-		}}
-		if more {
-			p.fields.Flags = ipv4.MoreFragments
-		}
-		if rng.IntN(3) == 0 {
-			p.fields.Flags |= ipv4.DontFragment
-		}
-		if rng.IntN(40) == 0 {
-			p.fields.TOS = uint8(rng.IntN(256))
-		}
-		if rng.IntN(20) == 0 {
-			p.fields.Options = options
-		}
-		p.other = rng.IntN(8) == 0
-		parts = append(parts, p)
-	}
-	for at := 0; at < total; { // the datagram
-		end := min(at+8*(1+rng.IntN(3)), total)
-		add(at, end, end < total)
-		at = end
-	}
-	for range rng.IntN(3) { // repeated ones
-		again := parts[rng.IntN(len(parts))]
-		parts = append(parts, again)
-	}
-	for range rng.IntN(3) * rng.IntN(2) { // strange ones
-		start := 8 * rng.IntN(units)
-		add(start, start+rng.IntN(25), rng.IntN(3) > 0)
-	}
-	rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
-	parts = parts[:1+rng.IntN(len(parts))]
-	for i := range parts { // one piece only: no fragment, and none of our business
-		if p := &parts[i]; p.start == 0 && p.fields.Flags&ipv4.MoreFragments == 0 {
-			p.fields.Flags |= ipv4.MoreFragments
-		}
-	}
-	return parts
-}
-
 // timeout has datagrams expire, one of which had its first fragment: only that is reported to its sender.
 func timeout(t *testing.T, k *kernel) {
 	k.sysctl(t, "ipfrag_time", "1")

@@ -205,7 +205,7 @@ func (k *kit) one(r ipfrag.Result) string {
 	require.Equal(k.t, !r.Made, ok, "%v: a buffer that came out before, or is a stranger", r.Outcome)
 	delete(k.sent, r.Buffer)
 	if r.Outcome != ipfrag.Whole {
-		require.Equal(k.t, was, p, "%v: the packet is not as it was", r.Outcome)
+		require.Equal(k.t, string(was), string(p), "%v: the packet is not as it was", r.Outcome)
 		h, payload, err := ipv4.Parse(p)
 		if err != nil {
 			return r.Outcome.String()
