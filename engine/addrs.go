@@ -1,0 +1,193 @@
+package engine
+
+// Addresses, and the routes that follow from them (net/ipv4/devinet.c, fib_frontend.c).
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/culvert-net/culvert/route"
+)
+
+// protoKernel is who makes the routes of addresses (RTPROT_KERNEL).
+const protoKernel = 2
+
+// AddAddr gives a device an address: 'ip addr add'. The address itself becomes a local route, and while the device is up its
+// subnet a connected one, and the broadcast address another.
+func (e *Engine) AddAddr(dev string, a Addr) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.find("add address", dev)
+	if err != nil {
+		return err
+	}
+	if err := a.check(d); err != nil {
+		return err
+	}
+	a.Secondary = false
+	for i := range d.addrs {
+		o := &d.addrs[i]
+		if o.Prefix == a.Prefix && o.Peer == a.Peer {
+			return fmt.Errorf("engine: add address %v to %s: %w", a.Prefix, dev, ErrExists)
+		}
+		if !o.Secondary && o.subnet() == a.subnet() {
+			a.Secondary = true
+		}
+	}
+	_ = e.change(d, func(d *device) { d.addrs = append(slices.Clone(d.addrs), a) })
+	for _, r := range a.routes(d) {
+		if r.Type == route.Local || d.up {
+			_ = e.routes.Append(r) // may be there by another address
+		}
+	}
+	return nil
+}
+
+func (a *Addr) check(d *device) error {
+	switch {
+	case !a.Prefix.IsValid() || !a.Prefix.Addr().Is4():
+		return fmt.Errorf("engine: add address to %s: Addr.Prefix is %v: want an IPv4 address with its length: %w", d.name, a.Prefix, ErrInvalid)
+	case a.Prefix.Addr().IsMulticast() || a.Prefix.Addr().IsUnspecified() || number(a.Prefix.Addr()) == limitedBroadcast:
+		return fmt.Errorf("engine: add address to %s: Addr.Prefix is %v: want the address of one host: %w", d.name, a.Prefix, ErrInvalid)
+	case a.Peer.IsValid() && !a.Peer.Addr().Is4():
+		return fmt.Errorf("engine: add address to %s: Addr.Peer is %v: want IPv4: %w", d.name, a.Peer, ErrInvalid)
+	case a.Broadcast.IsValid() && !a.Broadcast.Is4():
+		return fmt.Errorf("engine: add address to %s: Addr.Broadcast is %v: want IPv4: %w", d.name, a.Broadcast, ErrInvalid)
+	}
+	return nil
+}
+
+// routes returns the routes that follow from an address (fib_add_ifaddr).
+func (a *Addr) routes(d *device) []route.Route {
+	host := a.Prefix.Addr()
+	base := route.Route{Protocol: protoKernel, Source: host}
+	local := base
+	local.Prefix, local.Type, local.Table, local.Scope = netip.PrefixFrom(host, 32), route.Local, route.TableLocal, route.ScopeHost
+	local.NextHops = []route.NextHop{{Device: d.index}}
+	all := []route.Route{local}
+	toAll := func(addr netip.Addr) {
+		if addr.IsValid() && addr != host {
+			r := local
+			r.Prefix, r.Type, r.Scope = netip.PrefixFrom(addr, 32), route.Broadcast, route.ScopeLink
+			all = append(all, r)
+		}
+	}
+	toAll(a.Broadcast)
+	subnet := a.subnet()
+	if a.Secondary || isZeroNet(number(subnet.Addr())) || subnet.Bits() == 32 && subnet.Addr() == host {
+		return all
+	}
+	if subnet.Bits() < 31 {
+		toAll(lastAddr(subnet))
+	}
+	if !a.NoPrefixRoute {
+		r := base
+		r.Prefix, r.Scope, r.NextHops = subnet, route.ScopeLink, local.NextHops
+		if d.kind == KindLoopback {
+			r.Type, r.Table, r.Scope = route.Local, route.TableLocal, route.ScopeHost
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// lastAddr returns the last address of a subnet: its broadcast address.
+func lastAddr(p netip.Prefix) netip.Addr { return AddrOf(number(p.Addr()) | (1<<(32-p.Bits()) - 1)) }
+
+// DeleteAddr takes an address from a device, and with the first of a subnet its secondary ones: 'ip addr del'.
+func (e *Engine) DeleteAddr(dev string, p netip.Prefix) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.find("delete address", dev)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(d.addrs, func(a Addr) bool { return a.Prefix == p })
+	if i < 0 {
+		return fmt.Errorf("engine: delete address %v from %s: %w", p, dev, ErrNotFound)
+	}
+	gone := []Addr{d.addrs[i]}
+	if !gone[0].Secondary {
+		for _, a := range d.addrs {
+			if a.Secondary && a.subnet() == gone[0].subnet() {
+				gone = append(gone, a)
+			}
+		}
+	}
+	e.removeAddrs(d, gone)
+	return nil
+}
+
+// FlushAddrs takes all addresses from a device.
+func (e *Engine) FlushAddrs(dev string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.find("flush addresses", dev)
+	if err != nil {
+		return err
+	}
+	e.removeAddrs(d, slices.Clone(d.addrs))
+	return nil
+}
+
+// removeAddrs removes addresses, their routes, and those that named them as source (fib_sync_down_addr).
+func (e *Engine) removeAddrs(d *device, gone []Addr) {
+	_ = e.change(d, func(d *device) {
+		d.addrs = slices.DeleteFunc(slices.Clone(d.addrs), func(a Addr) bool { return slices.Contains(gone, a) })
+	})
+	kept := map[netip.Prefix]bool{}
+	for _, o := range e.state.Load().devices {
+		if o == nil {
+			continue
+		}
+		for _, a := range o.addrs {
+			for _, r := range a.routes(o) {
+				kept[r.Prefix] = kept[r.Prefix] || o.index == d.index || r.Type == route.Local
+			}
+		}
+	}
+	for _, a := range gone {
+		for _, r := range a.routes(d) {
+			if !kept[r.Prefix] {
+				_, _ = e.routes.Delete(route.Match{Prefix: r.Prefix, Type: r.Type, Table: r.Table, Device: d.index})
+			}
+		}
+		if host := a.Prefix.Addr(); !e.state.Load().own.has(number(host)) {
+			e.routes.Remove(func(_ netip.Prefix, p *route.Path) bool { return p.Source() == host && p.Type() != route.Local })
+		}
+	}
+}
+
+// Addrs returns the addresses of a device, nil if there is none of that name.
+func (e *Engine) Addrs(dev string) []Addr {
+	d, err := e.named("addresses", dev)
+	if err != nil {
+		return nil
+	}
+	return slices.Clone(d.addrs)
+}
+
+// routesUp makes the routes of a device's addresses, which is up now (fib_add_ifaddr); e.mu is held.
+func (e *Engine) routesUp(d *device) {
+	for i := range d.addrs {
+		for _, r := range d.addrs[i].routes(d) {
+			_ = e.routes.Append(r)
+		}
+	}
+}
+
+// routesDown removes the routes by a device that went down: all but its addresses themselves (fib_sync_down_dev).
+func (e *Engine) routesDown(d *device) {
+	e.routes.Remove(func(_ netip.Prefix, p *route.Path) bool {
+		if p.Type() == route.Local {
+			return false
+		}
+		for _, hop := range p.NextHops() {
+			if hop.Device == d.index {
+				return true
+			}
+		}
+		return false
+	})
+}

@@ -1,0 +1,197 @@
+package engine
+
+// What all control calls share: they find devices by name, change a copy of the state, and publish it.
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/culvert-net/culvert/arp"
+	"github.com/culvert-net/culvert/internal/wordmap"
+	"github.com/culvert-net/culvert/route"
+)
+
+// loopback is the index of lo.
+const loopback = 1
+
+// now is the latest time that a worker has seen.
+func (e *Engine) now() time.Duration { return time.Duration(e.clock.Load()) }
+
+// find returns a device by name; e.mu is held. what is the call that needs it.
+func (e *Engine) find(what, name string) (*device, error) {
+	if i, ok := e.names[name]; ok {
+		return e.state.Load().devices[i], nil
+	}
+	return nil, fmt.Errorf("engine: %s: device %q: %w", what, name, ErrNotFound)
+}
+
+// named is find for calls that do not hold e.mu.
+func (e *Engine) named(what, name string) (*device, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.find(what, name)
+}
+
+// edit returns a copy of the state, to be changed and published; e.mu is held. Devices are shared: they are replaced, not changed.
+func (e *Engine) edit() *state {
+	s := *e.state.Load()
+	s.devices = slices.Clone(s.devices)
+	return &s
+}
+
+// change publishes a state in which one device is changed; e.mu is held.
+func (e *Engine) change(d *device, f func(*device)) error {
+	c := *d
+	f(&c)
+	s := e.edit()
+	s.devices[d.index] = &c
+	e.publishState(s)
+	return nil
+}
+
+// publishState derives what follows from devices, and makes the state current; e.mu is held.
+func (e *Engine) publishState(s *state) {
+	s.own, s.groups = ownAddrs{}, nil
+	s.vxlans, s.ipips = vxlanIndex{}, ipipIndex{}
+	e.derive(s)
+	s.warm = e.config.Warm == WarmOn || e.config.Warm == WarmAuto && e.large(s)
+	e.state.Store(s)
+	e.ends.forgetAll()
+}
+
+// derive works out what devices follow from others and from what holds for all.
+func (e *Engine) derive(s *state) {
+	for i, d := range s.devices {
+		if d == nil {
+			continue
+		}
+		c := *d
+		c.running, c.conf = d.up && d.carrier, d.own.with(e.confs.all)
+		e.deriveBridge(s, &c)
+		if same(d, &c) {
+			c = *d
+		}
+		next := &c
+		s.devices[i] = next
+		for _, a := range d.addrs {
+			s.own.add(number(a.Prefix.Addr()), d.index)
+		}
+		e.index(s, next)
+	}
+	for i, d := range s.devices {
+		if d != nil {
+			if answer := e.responderOf(s, d); answer != d.answer {
+				c := *d
+				c.answer = answer
+				s.devices[i] = &c
+			}
+		}
+	}
+}
+
+// same reports whether deriving has changed nothing; devices that stay the same need no copy.
+func same(a, b *device) bool {
+	return a.running == b.running && a.conf == b.conf && a.mac == b.mac && a.mtu == b.mtu
+}
+
+// index enters a tunnel into the indexes by which outer packets find it.
+func (e *Engine) index(s *state, d *device) {
+	switch {
+	case d.vxlan != nil:
+		v := d.vxlan
+		if s.vxlans.devices == nil {
+			s.vxlans.devices = wordmap.New(0)
+		}
+		if !slices.Contains(s.vxlans.ports, v.dstPort) {
+			s.vxlans.ports = append(slices.Clone(s.vxlans.ports), v.dstPort)
+		}
+		s.vxlans.devices.Store(vxlanKey(v.dstPort, v.made.VNI), uint64(d.index))
+		if r := number(v.made.Remote); isMulticast(r) {
+			s.groups = append(slices.Clone(s.groups), r)
+		}
+	case d.ipip != nil:
+		if s.ipips.tunnels == nil {
+			s.ipips.tunnels = wordmap.New(0)
+		}
+		key, kind := ipipKey(d.ipip.local, d.ipip.remote)
+		s.ipips.has[kind] = true
+		s.ipips.tunnels.Store(key, uint64(d.index))
+	}
+}
+
+// responderOf returns what answers ARP requests at a device, the same as before if nothing that matters to it has changed; nil
+// for devices without ARP.
+func (e *Engine) responderOf(s *state, d *device) *responder {
+	if d.raw || d.kind == KindLoopback {
+		return nil
+	}
+	want := arp.ResponderConfig{
+		MAC: d.hw, Ignore: d.conf.ARPIgnore, ProxyAll: d.conf.ProxyARP && d.conf.Forwarding,
+		ProxyDelay: d.conf.ProxyDelay, ProxyQueue: d.conf.ProxyQueue, Seed: e.config.Seed + uint64(d.index),
+	}
+	for _, a := range d.addrs {
+		want.Addrs = append(want.Addrs, a.Prefix)
+	}
+	if d.conf.Forwarding {
+		for k := range e.neighs.Proxies() {
+			if k.Device == 0 || k.Device == d.index {
+				want.ProxyFor = append(want.ProxyFor, netip.PrefixFrom(k.Addr, 32))
+			}
+		}
+	}
+	if d.answer != nil && sameResponder(&d.answer.made, &want) {
+		return d.answer
+	}
+	index := d.index
+	want.Route = func(target, sender uint32) arp.Way { return e.wayOf(index, target, sender) }
+	r, err := arp.NewResponder(want)
+	if err != nil {
+		return nil // cannot be: Conf and addresses were checked
+	}
+	return &responder{r: r, made: want}
+}
+
+func sameResponder(a, b *arp.ResponderConfig) bool {
+	return a.MAC == b.MAC && a.Ignore == b.Ignore && a.ProxyAll == b.ProxyAll && a.ProxyDelay == b.ProxyDelay &&
+		a.ProxyQueue == b.ProxyQueue && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.ProxyFor, b.ProxyFor)
+}
+
+// wayOf tells an ARP responder where packets for an address go; with sender 0, where who asks is.
+func (e *Engine) wayOf(device, target, sender uint32) arp.Way {
+	path := e.routes.Lookup(target)
+	if path == nil {
+		return arp.WayNone
+	}
+	switch path.Type() {
+	case route.Local:
+		return arp.WayLocal
+	case route.Unicast:
+		for _, hop := range path.NextHops() {
+			if hop.Device == device {
+				return arp.WayBack
+			}
+		}
+		return arp.WayOn
+	}
+	_ = sender
+	return arp.WayNone
+}
+
+// large reports whether tables are so large that warming up pays.
+func (e *Engine) large(s *state) bool {
+	if e.routes.Len() >= warmRoutes {
+		return true
+	}
+	for _, d := range s.devices {
+		if d != nil && d.table() != nil && d.table().Len() >= warmStations {
+			return true
+		}
+	}
+	return false
+}
+
+// names returns the names of devices in order, for messages.
+func (e *Engine) known() []string { return slices.Sorted(maps.Keys(e.names)) }

@@ -1,0 +1,380 @@
+package engine
+
+// The engine, its workers, and the course of a burst: begin, each packet in turn until it has come to rest, flush.
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-net/culvert/arp"
+	"github.com/culvert-net/culvert/flow"
+	"github.com/culvert-net/culvert/internal/icmplimit"
+	"github.com/culvert-net/culvert/internal/ipfrag"
+	"github.com/culvert-net/culvert/internal/pmtu"
+	"github.com/culvert-net/culvert/ipip"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/route"
+)
+
+// Engine is a node: devices, tables, and the workers that forward between them. Use [New].
+//
+// Control calls may come from any goroutine at any time; they take turns, and a worker sees each of them whole: not yet, or
+// done. What they release, such as packets that waited for a neighbour, is sent by the next Process or Tick.
+type Engine struct {
+	config Config
+	pool   *packet.Pool
+	hasher flow.Hasher
+
+	routes *route.Table
+	neighs *arp.Table
+	reasm  *ipfrag.Reassembler
+	limits *icmplimit.Limiter
+	ipips  *ipip.Decapsulator // for tunnels of all kinds: who may send is asked before
+	pmtus  *pmtu.Table
+	ends   tunnelEnds
+	waits  fdbWaits
+	back   backlog
+
+	state   atomic.Pointer[state]
+	workers atomic.Pointer[[]*Worker]
+	first   *Worker
+	clock   atomic.Int64 // the latest time seen
+
+	mu    sync.Mutex // of control calls; guards writing state, and what follows
+	names map[string]uint32
+	freed []uint32 // indexes of removed devices, in the order of their removal
+	made  uint64   // random MAC addresses
+	confs confs
+	peers map[string]Peer
+
+	explaining sync.Mutex
+	dry        *Worker // guarded by explaining
+}
+
+// New returns an engine with one device, lo. It reports every field of the configuration that is wrong.
+func New(c Config) (*Engine, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		config: c, pool: c.Pool, hasher: flow.NewHasher(mix(c.Seed)),
+		names: map[string]uint32{}, peers: map[string]Peer{}, confs: newConfs(),
+	}
+	e.ends.init(e)
+	e.waits.init(c.MaxMissing)
+	if err := e.makeTables(); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	e.state.Store(&state{devices: make([]*device, 1), global: e.confs.global})
+	e.workers.Store(&[]*Worker{})
+	e.first = e.NewWorker(c.Output)
+	e.dry = e.newWorker(nil, 0)
+	return e, e.addLoopback()
+}
+
+// makeTables makes what stays as long as the engine.
+func (e *Engine) makeTables() error {
+	routes, neighs, global := e.config.Routes, e.config.Neighbours, e.confs.global
+	onRoute, onNeighbour := routes.OnChange, neighs.OnChange
+	routes.OnChange = func(c route.Change) {
+		e.ends.routeChanged(c)
+		if onRoute != nil {
+			onRoute(c)
+		}
+	}
+	neighs.OnChange = func(c arp.Change) {
+		e.ends.neighbourChanged(c)
+		if onNeighbour != nil {
+			onNeighbour(c)
+		}
+	}
+	if neighs.Seed == 0 {
+		neighs.Seed = e.config.Seed
+	}
+	var errs [7]error
+	if e.pool == nil {
+		e.pool, errs[0] = packet.NewPool(packet.PoolConfig{})
+	}
+	e.routes, errs[1] = route.New(routes)
+	e.neighs, errs[2] = arp.NewTable(neighs)
+	e.reasm, errs[3] = ipfrag.New(global.reassembly())
+	e.limits, errs[4] = icmplimit.New(global.limits())
+	e.pmtus, errs[5] = pmtu.New(global.pathMTU())
+	e.ipips, errs[6] = ipip.NewDecapsulator(ipip.DecapConfig{Raw: true, AnyPeer: true})
+	return errors.Join(errs[:]...)
+}
+
+// Worker forwards packets. One goroutine at a time may call its methods; several workers may be called at the same time. What
+// it sends goes to the Output that it was made with.
+type Worker struct {
+	e   *Engine
+	out Output
+
+	// Of the burst in hand.
+	st     *state
+	now    time.Duration
+	busy   bool
+	queues [][]*packet.Buffer // to be given to Output, by port
+	ready  []uint32           // ports that have any
+	inside []crossing         // on their way over pairs, lo and calls from callbacks: first in, first out
+	misses []Miss
+	dry    *dryRun // not nil if nothing may be changed, see Explain
+
+	// Of the packet in hand, and of what came of it.
+	crossed int           // how often it has crossed from device to device, copies included
+	encaps  int           // tunnels that it is being put into
+	group   bool          // came in a frame to a group
+	trace   *TracedPacket // nil if it is not traced
+
+	ids        uint32         // IPv4 identifications
+	lists      [][]arp.Action // empty ones, see actionList
+	spareFrags [][]*packet.Buffer
+	results    []ipfrag.Result
+
+	total   tally
+	dev     []devTally // of this burst
+	touched []uint32
+
+	mu    sync.Mutex // guards what follows: what others see
+	shown tally
+	seen  []LinkStats
+}
+
+// crossing is a packet that arrives at a device from inside the engine.
+type crossing struct {
+	b      *packet.Buffer
+	device uint32
+	fresh  bool // given to Process by a callback
+	trace  *TracedPacket
+}
+
+// maxCrossings bounds what a packet and its copies may cross, so that a loop of pairs and bridges ends: more than flooding to
+// all ports of a large bridge needs.
+const maxCrossings = 1 << 15
+
+// NewWorker returns another worker, for another goroutine. Workers stay as long as the engine; one that is not called costs
+// nothing.
+func (e *Engine) NewWorker(out Output) *Worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	workers := *e.workers.Load()
+	w := e.newWorker(out, uint64(len(workers)))
+	workers = append(slices.Clone(workers), w)
+	e.workers.Store(&workers)
+	return w
+}
+
+func (e *Engine) newWorker(out Output, n uint64) *Worker {
+	return &Worker{e: e, out: out, st: e.state.Load(), ids: uint32(mix(e.config.Seed+n) >> 32)}
+}
+
+// mix makes every bit of the result depend on all of x (the finaliser of SplitMix64).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// nextID returns an IPv4 identification: rising, and never 0.
+func (w *Worker) nextID() uint16 {
+	w.ids++
+	if uint16(w.ids) == 0 {
+		w.ids++
+	}
+	return uint16(w.ids)
+}
+
+// Process takes what a port has received: Ethernet frames, or IPv4 packets if it is raw. The buffers are the engine's from
+// then on, and the batch's entries nil afterwards. What is to be sent in consequence is given to Output before Process returns,
+// once for each port. now is the time since any moment of the caller's choice; it is the same for all calls and does not go back.
+//
+// A callback may call Process of the worker that called it: the packets then take their turn after those in hand.
+func (e *Engine) Process(port uint32, batch []*packet.Buffer, now time.Duration) {
+	e.first.Process(port, batch, now)
+}
+
+// Process is [Engine.Process] for what this worker's goroutine has received.
+func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration) {
+	w.total.In += uint64(len(batch))
+	if w.busy {
+		for i, b := range batch {
+			batch[i] = nil
+			w.inside = append(w.inside, crossing{b: b, device: port, fresh: true})
+		}
+		return
+	}
+	w.begin(now)
+	d := w.st.device(port)
+	if d != nil && w.st.warm {
+		w.warmUp(d, batch)
+	}
+	for i, b := range batch {
+		batch[i] = nil
+		w.crossed = 0
+		w.enter(d, b)
+		if len(w.inside) > 0 {
+			w.drain()
+		}
+	}
+	w.end()
+}
+
+// begin starts a burst: it looks at the engine's state once, and does what control calls have left to do.
+func (w *Worker) begin(now time.Duration) {
+	w.busy, w.st, w.now = true, w.e.state.Load(), now
+	if c := &w.e.clock; int64(now) > c.Load() {
+		c.Store(int64(now)) // workers may overtake each other here by what their clocks differ
+	}
+	if n := len(w.st.devices); n > len(w.dev) {
+		w.dev = append(w.dev, make([]devTally, n-len(w.dev))...)
+		w.queues = append(w.queues, make([][]*packet.Buffer, n-len(w.queues))...)
+	}
+	if w.e.back.any() && w.dry == nil {
+		w.release()
+	}
+}
+
+// enter takes a packet from outside.
+func (w *Worker) enter(d *device, b *packet.Buffer) {
+	if d == nil || d.kind != KindPort {
+		w.drop(nil, b, DropNoDevice)
+		return
+	}
+	if len(w.st.traces) > 0 && w.dry == nil {
+		w.trace = w.startTrace(d, b)
+	}
+	w.receive(d, b)
+	w.trace = nil
+}
+
+// drain lets packets arrive that are on their way inside.
+func (w *Worker) drain() {
+	for i := 0; i < len(w.inside); i++ {
+		c := w.inside[i]
+		w.inside[i] = crossing{}
+		d := w.st.device(c.device)
+		if c.fresh {
+			w.crossed = 0
+			w.enter(d, c.b)
+			continue
+		}
+		w.crossed++
+		w.trace = c.trace
+		switch {
+		case d == nil:
+			w.drop(nil, c.b, DropDeviceGone)
+		case w.crossed > maxCrossings:
+			w.drop(d, c.b, DropLoop)
+		default:
+			w.receive(d, c.b)
+		}
+		w.trace = nil
+	}
+	w.inside = w.inside[:0]
+}
+
+// end finishes a burst: outputs, questions to the agent, counters.
+func (w *Worker) end() {
+	for len(w.inside) > 0 || len(w.ready) > 0 || len(w.misses) > 0 || w.e.back.any() && w.dry == nil {
+		if w.e.back.any() && w.dry == nil {
+			w.release()
+		}
+		w.drain()
+		w.flush()
+		w.ask()
+	}
+	w.publish()
+	w.busy = false
+}
+
+// flush gives each port's frames to Output.
+func (w *Worker) flush() {
+	for i := 0; i < len(w.ready); i++ { // callbacks may add to it
+		port := w.ready[i]
+		q := w.queues[port]
+		w.queues[port] = q[:0]
+		switch {
+		case w.dry != nil:
+			w.dry.take(port, q)
+		case w.out == nil:
+			for _, b := range q {
+				w.drop(w.st.device(port), b, DropNoOutput)
+			}
+		default:
+			w.total.Out += uint64(len(q))
+			w.out(port, q)
+		}
+		clear(q)
+	}
+	w.ready = w.ready[:0]
+}
+
+// ask passes questions on to the agent.
+func (w *Worker) ask() {
+	for i := 0; i < len(w.misses); i++ {
+		if f := w.e.config.OnMiss; f != nil {
+			f(w.misses[i])
+		}
+	}
+	w.misses = w.misses[:0]
+}
+
+// drop ends a packet's way; d is the device where it happened, or nil.
+func (w *Worker) drop(d *device, b *packet.Buffer, why Reason) {
+	w.total.Drops[why]++
+	if w.trace != nil {
+		w.note(Step{Stage: StageDrop, Device: d.label(), Reason: why})
+	}
+	b.Free()
+}
+
+// dropRx is drop of what d has received, which counts it there.
+func (w *Worker) dropRx(d *device, b *packet.Buffer, why Reason) {
+	w.count(d).RxDropped++
+	w.drop(d, b, why)
+}
+
+// dropTx is drop of what was to leave by d.
+func (w *Worker) dropTx(d *device, b *packet.Buffer, why Reason) {
+	w.count(d).TxDropped++
+	w.drop(d, b, why)
+}
+
+// absorb ends the way of a packet that has served its purpose.
+func (w *Worker) absorb(b *packet.Buffer) {
+	w.total.Absorbed++
+	b.Free()
+}
+
+// alloc returns an empty buffer for a packet that the engine makes, or nil.
+func (w *Worker) alloc() *packet.Buffer {
+	if w.dry != nil {
+		w.total.Made++
+		return packet.New(packet.DefaultSize)
+	}
+	b := w.e.pool.Get()
+	if b != nil {
+		w.total.Made++
+	}
+	return b
+}
+
+// unmake gives back a buffer of alloc that no packet was made in.
+func (w *Worker) unmake(b *packet.Buffer) {
+	w.total.Made--
+	b.Free()
+}
+
+// send queues a packet for Output.
+func (w *Worker) send(d *device, b *packet.Buffer) {
+	q := w.queues[d.index]
+	if len(q) == 0 {
+		w.ready = append(w.ready, d.index)
+	}
+	w.queues[d.index] = append(q, b)
+}

@@ -1,0 +1,152 @@
+package engine
+
+// What would happen to a frame, without anything happening: the same code as for real packets, by a worker that changes nothing.
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/culvert-net/culvert/arp"
+	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/packet"
+)
+
+// Explanation is what would happen to a frame.
+type Explanation struct {
+	Steps   []Step
+	Outputs []Outgoing // what would be given to Output
+	Held    []string   // what would wait, and for what
+	Local   bool       // it would be offered to Config.Local
+	Drops   []Reason   // why it, or what came of it, would be dropped
+}
+
+// Outgoing is a packet that would leave by a port.
+type Outgoing struct {
+	Device string
+	Packet []byte
+}
+
+// String returns the steps, a line each.
+func (x *Explanation) String() string {
+	var b strings.Builder
+	for _, s := range x.Steps {
+		fmt.Fprintln(&b, s)
+	}
+	for _, h := range x.Held {
+		fmt.Fprintf(&b, "%-10s %s\n", "held", h)
+	}
+	return b.String()
+}
+
+// dryRun is what a worker that changes nothing keeps instead.
+type dryRun struct {
+	x     *Explanation
+	names func(uint32) string
+}
+
+// Explain returns what would happen to a frame, or a packet of a raw port, that a port received at a time. It changes no table,
+// counter or limit, and sends nothing; it may be called beside workers. IPv4 identifications are those of a worker that has not
+// sent anything yet. Questions to an agent are not asked, and packets that would wait are not followed further.
+func (e *Engine) Explain(port string, frame []byte, now time.Duration) (*Explanation, error) {
+	e.explaining.Lock()
+	defer e.explaining.Unlock()
+	d, err := e.named("explain", port)
+	if err != nil {
+		return nil, err
+	}
+	if d.kind != KindPort {
+		return nil, fmt.Errorf("engine: explain: %s is no port, and receives nothing from outside: %w", port, ErrInvalid)
+	}
+	w, x := e.dry, &Explanation{}
+	w.dry = &dryRun{x: x, names: w.deviceName}
+	trace := &TracedPacket{Time: now}
+	w.begin(now)
+	w.crossed, w.trace = 0, trace
+	w.receive(w.st.device(d.index), packet.Of(frame))
+	w.trace = trace
+	w.end()
+	w.trace = nil
+	x.Steps = trace.Steps
+	for _, s := range x.Steps {
+		if s.Stage == StageDrop {
+			x.Drops = append(x.Drops, s.Reason)
+		}
+	}
+	return x, nil
+}
+
+// take takes what would be given to Output.
+func (y *dryRun) take(port uint32, batch []*packet.Buffer) {
+	for _, b := range batch {
+		y.x.Outputs = append(y.x.Outputs, Outgoing{Device: y.names(port), Packet: slices.Clone(b.Bytes())})
+	}
+}
+
+// hold takes a packet that would wait.
+func (y *dryRun) hold(_ *Worker, d *device, _ *packet.Buffer, why string) {
+	y.x.Held = append(y.x.Held, d.label()+": "+why)
+}
+
+// deliver takes a packet that would be offered to Config.Local; nobody knows if it would be taken.
+func (y *dryRun) deliver(w *Worker, d *device, _ *packet.Buffer) bool {
+	y.x.Local = true
+	if w.e.config.Local == nil {
+		return false
+	}
+	w.note(Step{Stage: StageDeliver, Device: d.name, Text: "offered to the callback"})
+	return true
+}
+
+// learn says what learning would come to, as far as it matters to the frame.
+func (y *dryRun) learn(t *fdb.Table, key fdb.Key) fdb.Outcome {
+	if t.Lookup(key).IsLocal() {
+		return fdb.Own
+	}
+	return fdb.Known
+}
+
+// learnVTEP is learn for a VXLAN device.
+func (y *dryRun) learnVTEP(t *fdb.Table, key fdb.Key, vtep uint32) fdb.Outcome {
+	mac := key.MAC()
+	if !mac.IsStation() {
+		return fdb.NotStation
+	}
+	place := t.Lookup(key)
+	now, _ := place.VTEP4()
+	switch {
+	case place.IsLocal():
+		return fdb.Own
+	case place.Flags()&fdb.Sticky != 0 && now != vtep:
+		return fdb.Pinned
+	}
+	return fdb.Known
+}
+
+// explainNeighbour says what becomes of a packet for a neighbour that is not known, or to be checked.
+func (w *Worker) explainNeighbour(od *device, next uint32, b *packet.Buffer) {
+	n := w.e.neighs.Lookup(od.index, next)
+	if n.IsValid() {
+		w.frameTo(od, n.MACBits(), b)
+		return
+	}
+	w.note(Step{Stage: StageHold, Device: od.name, Addr: AddrOf(next)})
+	w.dry.hold(w, od, b, fmt.Sprintf("waits for %v to answer", AddrOf(next)))
+}
+
+// arpExplain says what becomes of an ARP packet. The device's own answers are shown, delayed ones too; what the neighbour table
+// would do with packets that wait is not.
+func (w *Worker) arpExplain(d *device, p arp.Packet, _ *packet.Buffer) {
+	d.answer.mu.Lock()
+	r, err := arp.NewResponder(d.answer.made) // one with an empty queue
+	d.answer.mu.Unlock()
+	if err != nil {
+		return
+	}
+	v := r.Decide(p, !w.group, w.now)
+	w.note(Step{Stage: StageARP, Device: d.name, Text: v.String()})
+	if v == arp.Answered {
+		w.arpSend(d, arp.ReplyTo(p, d.hw), p.SenderMAC())
+	}
+}

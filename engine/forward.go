@@ -1,0 +1,350 @@
+package engine
+
+// IPv4: input checks, the routing decision, forwarding (net/ipv4/ip_input.c, route.c, ip_forward.c). Packets start with their
+// IPv4 header here.
+
+import (
+	"encoding/binary"
+
+	"github.com/culvert-net/culvert/checksum"
+	"github.com/culvert-net/culvert/icmp"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/route"
+)
+
+// ipReceive takes an IPv4 packet that a device has received.
+func (w *Worker) ipReceive(d *device, b *packet.Buffer) {
+	w.total.Counters[IPInReceives]++
+	p := b.Bytes()
+	if len(p) < ipv4.HeaderLen {
+		w.ipRefuse(d, b, IPInHdrErrors, DropIPShort)
+		return
+	}
+	h := (*[ipv4.HeaderLen]byte)(p)
+	w0, w1, dst := binary.BigEndian.Uint64(h[0:]), binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:])
+	total := int(uint16(w0 >> 32))
+	if w0>>56 != 0x45 || total < ipv4.HeaderLen || total > len(p) || !checksum.OK20(w0, w1, dst) {
+		if !w.ipUnusual(d, b) {
+			return
+		}
+	}
+	if total < len(p) {
+		_ = b.Truncate(total) // Ethernet's padding
+	}
+	src := uint32(w1)
+	path := w.e.routes.Lookup(dst)
+	if isSpecial(src) || isSpecial(dst) || w.st.own.has(src) || path == nil || path.Type() != route.Unicast ||
+		d.conf.RPFilter != 0 || w.group || !d.conf.Forwarding {
+		w.ipDecide(d, b, src, dst, path)
+		return
+	}
+	w.forward(d, b, dst, path)
+}
+
+// ipRefuse drops a packet that is not IPv4.
+func (w *Worker) ipRefuse(d *device, b *packet.Buffer, c Counter, why Reason) {
+	w.total.Counters[c]++
+	w.drop(d, b, why)
+}
+
+// ipUnusual checks a packet with options, step by step, and those that ipReceive's one look found fault with. It reports
+// whether the packet goes on; it is dropped otherwise.
+func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
+	h, _, err := ipv4.Parse(b.Bytes())
+	switch {
+	case err == ipv4.ErrTruncated: //nolint:errorlint // a sentinel, returned as it is
+		if !h.ChecksumOK() {
+			w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
+			return false
+		}
+		w.ipRefuse(d, b, IPInTruncated, DropIPTruncated)
+		return false
+	case err != nil:
+		w.ipRefuse(d, b, IPInHdrErrors, DropIPHeader)
+		return false
+	case !h.ChecksumOK():
+		w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
+		return false
+	}
+	for o := h.Options(); len(o) > 0; {
+		var opt ipv4.Option
+		before := o
+		if opt, o, err = o.Next(); err != nil {
+			at := ipv4.HeaderLen + len(h.Options()) - len(before) + 1 // the option's length
+			w.icmpError(b, icmp.ParameterProblem(uint8(at)))
+			w.ipRefuse(d, b, IPInHdrErrors, DropIPOptions)
+			return false
+		}
+		if opt.Type == ipv4.OptionLooseRoute || opt.Type == ipv4.OptionStrictRoute {
+			w.ipRefuse(d, b, IPInAddrErrors, DropSourceRoute)
+			return false
+		}
+	}
+	return true
+}
+
+// isSpecial reports whether an address is one that forwarding has to think about: of 0/8, 127/8, a group, or reserved.
+func isSpecial(a uint32) bool { return (a>>24)-1 >= 223 || a>>24 == 127 }
+
+// ipDecide is the routing decision where ipReceive cannot say at once that the packet is to be forwarded
+// (ip_route_input_slow).
+func (w *Worker) ipDecide(d *device, b *packet.Buffer, src, dst uint32, path *route.Path) {
+	switch {
+	case isMulticast(src) || src == limitedBroadcast, isLoopback(src) && d.kind != KindLoopback:
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
+	case dst == limitedBroadcast || src == 0 && dst == 0:
+		w.ipLocal(d, b, true)
+	case isZeroNet(src):
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
+	case isZeroNet(dst), isLoopback(dst) && d.kind != KindLoopback:
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianDst)
+	case isMulticast(dst):
+		w.ipGroup(d, b, dst)
+	case path != nil && (path.Type() == route.Local || path.Type() == route.Broadcast):
+		if !w.sourceOK(d, b, src) {
+			return
+		}
+		w.ipLocal(d, b, path.Type() == route.Broadcast)
+	case !d.conf.Forwarding:
+		w.ipRefuse(d, b, IPInAddrErrors, DropNotForwarding)
+	case w.group:
+		w.drop(d, b, DropNotUnicast)
+	case path != nil && path.Type() == route.Blackhole:
+		w.drop(d, b, DropBlackhole)
+	case path == nil:
+		w.total.Counters[IPInNoRoutes]++
+		w.unreachable(d, b, icmp.CodeNetUnreachable, DropNoRoute)
+	case path.Type() == route.Unreachable:
+		w.unreachable(d, b, icmp.CodeHostUnreachable, DropUnreachable)
+	case path.Type() == route.Prohibit:
+		w.unreachable(d, b, icmp.CodeAdminProhibited, DropProhibited)
+	case !w.sourceOK(d, b, src):
+	default:
+		w.forward(d, b, dst, path)
+	}
+}
+
+// unreachable drops a packet and tells its sender.
+func (w *Worker) unreachable(d *device, b *packet.Buffer, code uint8, why Reason) {
+	w.noteRoute(b, nil, nil)
+	w.icmpUnroutable(b, icmp.Unreachable(code))
+	w.drop(d, b, why)
+}
+
+// sourceOK checks where a packet comes from (fib_validate_source): nobody else may have the node's addresses, and with
+// rp_filter the way back must exist: by the same device if 1, by any if 2. It drops the packet if not.
+func (w *Worker) sourceOK(d *device, b *packet.Buffer, src uint32) bool {
+	if d.kind == KindLoopback {
+		return true
+	}
+	if w.st.own.has(src) && !d.conf.AcceptLocal {
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
+		return false
+	}
+	if d.conf.RPFilter == 0 || src == 0 {
+		return true
+	}
+	path := w.e.routes.Lookup(src)
+	if path != nil && path.Type() == route.Unicast {
+		if d.conf.RPFilter == 2 {
+			return true
+		}
+		for _, hop := range path.NextHops() {
+			if hop.Device == d.index {
+				return true
+			}
+		}
+	}
+	w.ipRefuse(d, b, IPReversePathFilter, DropReversePath)
+	return false
+}
+
+// ipGroup takes a packet for a multicast group: those that tunnels have joined are for the node.
+func (w *Worker) ipGroup(d *device, b *packet.Buffer, dst uint32) {
+	for _, g := range w.st.groups {
+		if g == dst {
+			w.ipLocal(d, b, true)
+			return
+		}
+	}
+	w.drop(d, b, DropMulticast)
+}
+
+// hopOf returns the next hop of a packet. Several are chosen from by its flow.
+func (w *Worker) hopOf(path *route.Path, b *packet.Buffer) *route.NextHop {
+	if hops := path.NextHops(); len(hops) == 1 {
+		return &hops[0]
+	}
+	hash := b.Hash()
+	if hash == 0 {
+		hash = w.e.hasher.IPv4(b.Bytes())
+		b.SetHash(hash)
+	}
+	return path.Hop(hash)
+}
+
+// forward sends a packet on its way (ip_forward): checks that can fail come first, so that errors quote it as it came.
+func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Path) {
+	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
+	hop := w.hopOf(path, b)
+	if w.trace != nil {
+		w.noteRoute(b, path, hop)
+	}
+	od := w.st.device(hop.Device)
+	if od == nil {
+		w.drop(d, b, DropDeviceGone)
+		return
+	}
+	if h[8] <= 1 {
+		w.icmpError(b, icmp.TimeExceeded(icmp.CodeTTLExceeded))
+		w.ipRefuse(d, b, IPInHdrErrors, DropTTL)
+		return
+	}
+	mtu := int(path.MTU())
+	if mtu == 0 {
+		mtu = od.mtu
+	}
+	if b.Len() > mtu {
+		w.forwardBig(d, od, b, dst, hop, mtu)
+		return
+	}
+	if od == d && d.conf.SendRedirects {
+		w.redirect(d, b, hop)
+	}
+	w.total.Counters[IPForwDatagrams]++
+	decrementTTL(h)
+	w.output(od, nextHop(hop, dst), b)
+}
+
+// decrementTTL counts a hop, and brings the checksum in step (RFC 1141).
+func decrementTTL(h *[ipv4.HeaderLen]byte) {
+	h[8]--
+	sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x0100
+	binary.BigEndian.PutUint16(h[10:], uint16(sum+sum>>16))
+}
+
+// nextHop returns the address that a packet for dst is sent to: the gateway's, or its own.
+func nextHop(hop *route.NextHop, dst uint32) uint32 {
+	if hop.Gateway.IsValid() {
+		return number(hop.Gateway)
+	}
+	return dst
+}
+
+// forwardBig forwards a packet that is larger than the MTU: in fragments, unless it must not be cut.
+func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, dst uint32, hop *route.NextHop, mtu int) {
+	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
+	gso, size := b.GSO()
+	fitsCut := gso != packet.GSONone && segmentLen(b, size) <= mtu
+	if !fitsCut && h[6]&0x40 != 0 {
+		w.total.Counters[IPFragFails]++
+		w.icmpError(b, icmp.FragmentationNeeded(uint16(mtu)))
+		w.drop(d, b, DropTooBig)
+		return
+	}
+	w.total.Counters[IPForwDatagrams]++
+	decrementTTL(h)
+	if fitsCut {
+		w.output(od, nextHop(hop, dst), b)
+		return
+	}
+	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, nextHop(hop, dst), f) })
+}
+
+// segmentLen returns how long the segments of a superframe are, in bytes of the IPv4 packet: headers as far as they can be read,
+// and size bytes of payload.
+func segmentLen(b *packet.Buffer, size uint16) int {
+	h, payload, err := ipv4.Parse(b.Bytes())
+	if err != nil {
+		return b.Len()
+	}
+	header := h.Len() + 8 // UDP
+	if h.Protocol() == ipv4.ProtocolTCP && len(payload) >= 20 {
+		header = h.Len() + int(payload[12]>>4)*4
+	}
+	return header + int(size)
+}
+
+// redirect tells a sender that it has a shorter way, as both it and the next hop are on the link that the packet came from
+// (RFC 1812 section 5.2.7.2).
+func (w *Worker) redirect(d *device, b *packet.Buffer, hop *route.NextHop) {
+	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
+	gateway := nextHop(hop, binary.BigEndian.Uint32(h[16:]))
+	src := binary.BigEndian.Uint32(h[12:])
+	for _, a := range d.addrs {
+		if a.Prefix.Contains(AddrOf(src)) && a.Prefix.Contains(AddrOf(gateway)) {
+			w.icmpError(b, icmp.Redirect(quad(gateway)))
+			return
+		}
+	}
+}
+
+// output sends a packet to the next hop on a device; its size has been seen to.
+func (w *Worker) output(od *device, next uint32, b *packet.Buffer) {
+	switch {
+	case od.kind == KindIPIP:
+		w.ipipSend(od, next, b)
+		return
+	case od.noARP:
+		w.transmit(od, b)
+		return
+	}
+	n := w.e.neighs.Lookup(od.index, next)
+	if w.trace != nil {
+		w.noteNeighbour(od, next, n)
+	}
+	if !n.Ready() {
+		w.resolve(od, next, b)
+		return
+	}
+	p, err := b.Prepend(14)
+	if err != nil {
+		w.dropTx(od, b, DropNoHeadroom)
+		return
+	}
+	putEthernet((*[14]byte)(p), n.MACBits(), od.mac)
+	w.transmit(od, b)
+}
+
+// resolve sends a packet to a neighbour that has to be asked for first, or to a group.
+func (w *Worker) resolve(od *device, next uint32, b *packet.Buffer) {
+	switch {
+	case !od.running:
+		w.count(od).TxCarrier++
+		w.dropTx(od, b, DropDown)
+	case isMulticast(next): // RFC 1112 section 6.4
+		w.frameTo(od, 0x01005e000000|uint64(next&0x7fffff), b)
+	case next == limitedBroadcast || w.isBroadcast(next):
+		w.frameTo(od, macBroadcast, b)
+	case w.dry != nil:
+		w.explainNeighbour(od, next, b)
+	default:
+		source := binary.BigEndian.Uint32(b.Bytes()[12:])
+		if w.trace != nil {
+			w.note(Step{Stage: StageHold, Device: od.name, Addr: AddrOf(next)})
+		}
+		w.act(w.e.neighs.Output(od.index, next, b, source, w.now, w.actionList()))
+	}
+}
+
+// isBroadcast reports whether an address is the broadcast address of a link.
+func (w *Worker) isBroadcast(a uint32) bool {
+	path := w.e.routes.Lookup(a)
+	return path != nil && path.Type() == route.Broadcast
+}
+
+// fragment cuts a packet to fragments of at most mtu bytes, which are given to send.
+func (w *Worker) fragment(od *device, b *packet.Buffer, mtu int, send func(*packet.Buffer)) {
+	frags, err := w.cut(b, mtu)
+	if err != nil {
+		w.total.Counters[IPFragFails]++
+		w.dropTx(od, b, DropFragment)
+		return
+	}
+	for _, f := range frags {
+		send(f)
+	}
+	clear(frags)
+	w.spareFrags = append(w.spareFrags, frags[:0])
+}

@@ -1,0 +1,276 @@
+package engine
+
+// Packets for the node itself: tunnels are opened, echo requests answered, errors heeded, and the rest is given to Config.Local
+// (net/ipv4/ip_input.c, icmp.c).
+
+import (
+	"encoding/binary"
+
+	"github.com/culvert-net/culvert/icmp"
+	"github.com/culvert-net/culvert/internal/ipfrag"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/udp"
+)
+
+// ipLocal takes a packet for one of the node's addresses, or for everybody on a link.
+func (w *Worker) ipLocal(d *device, b *packet.Buffer, toAll bool) {
+	if w.trace != nil {
+		w.note(Step{Stage: StageLocal, Device: d.name})
+	}
+	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
+	if binary.BigEndian.Uint16(h[6:])&0x3fff != 0 { // MF or an offset
+		w.reassemble(d, b)
+		return
+	}
+	w.total.Counters[IPInDelivers]++
+	switch h[9] {
+	case ipv4.ProtocolUDP:
+		w.udpReceive(d, b, toAll)
+	case ipv4.ProtocolIPIP:
+		w.ipipReceive(d, b)
+	case ipv4.ProtocolICMP:
+		w.icmpReceive(d, b, toAll)
+	default:
+		if !w.deliver(d, b) {
+			w.total.Counters[IPInUnknownProtos]++
+			if h[9] != ipv4.ProtocolTCP {
+				w.icmpError(b, icmp.Unreachable(icmp.CodeProtocolUnreachable))
+			}
+			w.drop(d, b, DropNoSocket)
+		}
+	}
+}
+
+// reassemble waits for the other fragments, and goes on with the whole datagram.
+func (w *Worker) reassemble(d *device, b *packet.Buffer) {
+	if w.dry != nil {
+		w.dry.hold(w, d, b, "waits for the other fragments")
+		return
+	}
+	w.total.Counters[IPReasmReqds]++
+	results := w.e.reasm.Input(0, b, w.now, w.results[:0])
+	w.results = nil // the datagram's way may lead here again
+	for i := range results {
+		w.reassembled(d, results[i])
+		results[i] = ipfrag.Result{}
+	}
+	w.results = results[:0]
+}
+
+// reassembled takes what comes out of reassembly; d is the device that the last fragment came by, nil if time ran out.
+func (w *Worker) reassembled(d *device, r ipfrag.Result) {
+	switch r.Outcome {
+	case ipfrag.Whole:
+		w.total.Counters[IPReasmOKs]++
+		if r.Made {
+			w.total.Made++
+		}
+		if w.trace != nil {
+			w.notePacket(StageReassemble, nil, r.Buffer)
+		}
+		w.ipLocal(d, r.Buffer, w.group)
+	case ipfrag.Merged:
+		w.absorb(r.Buffer)
+	case ipfrag.TimedOut, ipfrag.TimedOutFirst:
+		w.total.Counters[IPReasmFails]++
+		if r.Outcome == ipfrag.TimedOutFirst {
+			w.total.Counters[IPReasmTimeout]++
+			w.icmpError(r.Buffer, icmp.TimeExceeded(icmp.CodeReassemblyExceeded))
+		}
+		w.drop(d, r.Buffer, DropReassemblyTime)
+	case ipfrag.Full, ipfrag.SourceFull:
+		w.total.Counters[IPReasmFails]++
+		w.drop(d, r.Buffer, DropReassemblyFull)
+	default:
+		w.total.Counters[IPReasmFails]++
+		w.drop(d, r.Buffer, DropReassembly)
+	}
+}
+
+// udpReceive takes a UDP datagram, which may be a tunnel's.
+func (w *Worker) udpReceive(d *device, b *packet.Buffer, toAll bool) {
+	p := b.Bytes()
+	at := int(p[0]&0xf) * 4
+	if len(p) >= at+udp.HeaderLen {
+		port := binary.BigEndian.Uint16(p[at+2:])
+		if w.st.vxlans.isPort(port) {
+			w.vxlanReceive(d, b, at, port)
+			return
+		}
+	}
+	h, payload, err := ipv4.Parse(p)
+	if err != nil {
+		w.drop(d, b, DropUDP)
+		return
+	}
+	u, data, err := udp.Parse(payload)
+	if err != nil {
+		w.total.Counters[UDPInErrors]++
+		w.drop(d, b, DropUDP)
+		return
+	}
+	if b.Checksum() == packet.ChecksumUnknown && !u.ChecksumOK(h.Src(), h.Dst(), data) {
+		w.total.Counters[UDPInErrors]++
+		w.total.Counters[UDPInCsumErrors]++
+		w.drop(d, b, DropUDP)
+		return
+	}
+	if w.deliver(d, b) {
+		return
+	}
+	w.total.Counters[UDPNoPorts]++
+	if !toAll {
+		w.icmpError(b, icmp.Unreachable(icmp.CodePortUnreachable))
+	}
+	w.drop(d, b, DropNoSocket)
+}
+
+// deliver offers a packet to the callback, and reports whether it took it.
+func (w *Worker) deliver(d *device, b *packet.Buffer) bool {
+	if w.dry != nil {
+		return w.dry.deliver(w, d, b)
+	}
+	if w.e.config.Local == nil {
+		return false
+	}
+	h, payload, err := ipv4.Parse(b.Bytes())
+	if err != nil {
+		return false
+	}
+	// What becomes of the packet is the callback's matter; what the worker knows of it must survive whatever it sends.
+	trace, group := w.trace, w.group
+	took := w.e.config.Local(w, Delivery{Device: d.index, Header: h, Payload: payload, Buffer: b})
+	w.trace, w.group = trace, group
+	if took {
+		w.total.Delivered++
+		if w.trace != nil {
+			w.note(Step{Stage: StageDeliver, Device: d.name})
+		}
+	}
+	return took
+}
+
+// icmpReceive takes an ICMP message.
+func (w *Worker) icmpReceive(d *device, b *packet.Buffer, toAll bool) {
+	w.total.Counters[ICMPInMsgs]++
+	h, payload, err := ipv4.Parse(b.Bytes())
+	if err != nil {
+		w.drop(d, b, DropICMP)
+		return
+	}
+	m, body, err := icmp.Parse(payload)
+	if err != nil {
+		w.total.Counters[ICMPInErrors]++
+		w.drop(d, b, DropICMP)
+		return
+	}
+	if b.Checksum() == packet.ChecksumUnknown && !m.ChecksumOK(body) {
+		w.total.Counters[ICMPInErrors]++
+		w.total.Counters[ICMPInCsumErrors]++
+		w.drop(d, b, DropICMP)
+		return
+	}
+	w.countICMP(m.Type())
+	switch {
+	case m.Type() == icmp.TypeEcho:
+		w.echo(d, b, h, m, toAll)
+		return
+	case m.IsError():
+		w.heed(m, body)
+	}
+	if !w.deliver(d, b) {
+		if w.trace != nil {
+			w.note(Step{Stage: StageLocal, Device: d.name, Text: "nobody waits for this ICMP message"})
+		}
+		w.absorb(b)
+	}
+}
+
+func (w *Worker) countICMP(t uint8) {
+	c := &w.total.Counters
+	switch t {
+	case icmp.TypeEcho:
+		c[ICMPInEchos]++
+	case icmp.TypeEchoReply:
+		c[ICMPInEchoReps]++
+	case icmp.TypeUnreachable:
+		c[ICMPInDestUnreachs]++
+	case icmp.TypeTimeExceeded:
+		c[ICMPInTimeExcds]++
+	case icmp.TypeParameterProblem:
+		c[ICMPInParmProbs]++
+	case icmp.TypeRedirect:
+		c[ICMPInRedirects]++
+	}
+}
+
+// echo answers an echo request: the request's buffer becomes the answer. Its header's options are left out.
+func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header, toAll bool) {
+	if w.st.global.EchoIgnoreAll || toAll && !w.st.global.EchoAnswerBroadcasts {
+		w.drop(d, b, DropICMP)
+		return
+	}
+	src, dst, tos := be32(h.Src()), be32(h.Dst()), h.TOS()
+	if b.Checksum() == packet.ChecksumPartial { // the device that sends the answer may not be able to
+		_ = b.CompleteChecksum()
+	}
+	m.SetType(icmp.TypeEchoReply)
+	b.ClearMetadata()
+	_ = b.TrimFront(h.Len()) // as parsed
+	w.total.Counters[ICMPOutMsgs]++
+	w.total.Counters[ICMPOutEchoReps]++
+	out := outgoing{dst: src, protocol: ipv4.ProtocolICMP, tos: tos, ttl: w.st.global.DefaultTTL}
+	if !toAll {
+		out.src = dst
+	}
+	if w.trace != nil {
+		w.note(Step{Stage: StageEcho, Device: d.name})
+	}
+	_ = w.originate(out, b) // what fails is dropped and counted there
+}
+
+// heed takes an ICMP error: about packets of tunnels, and path MTUs of all packets that the node has sent.
+func (w *Worker) heed(m icmp.Header, body []byte) {
+	quote := m.Quote(body)
+	q, data, err := ipv4.Parse(quote)
+	if !q.IsValid() || err != nil && err != ipv4.ErrTruncated { //nolint:errorlint // a sentinel, returned as it is
+		return
+	}
+	src, dst := be32(q.Src()), be32(q.Dst())
+	if !w.st.own.has(src) || w.dry != nil {
+		return
+	}
+	if m.Type() == icmp.TypeUnreachable && m.Code() == icmp.CodeFragmentationNeeded {
+		w.learnPMTU(dst, int(m.NextHopMTU()), int(q.TotalLen()))
+		return
+	}
+	if q.Protocol() == ipv4.ProtocolIPIP && len(data) >= 8 { // RFC 2003 section 4: soft state
+		if t := w.st.ipips.between(w.st, src, dst); t != nil {
+			t.ipip.errors.note(w.now)
+		}
+	}
+}
+
+// learnPMTU notes the path MTU that a router reports, 0 from one that does not know RFC 1191, about a packet of some length.
+func (w *Worker) learnPMTU(dst uint32, mtu, length int) {
+	if mtu == 0 {
+		mtu = plateau(length)
+	}
+	if _, changed := w.e.pmtus.Learn(dst, mtu, w.now); changed {
+		w.e.ends.remoteChanged(dst)
+	}
+	if w.trace != nil {
+		w.note(Step{Stage: StagePMTU, Addr: AddrOf(dst), MTU: mtu})
+	}
+}
+
+// plateau returns the next lower MTU that is in use (RFC 1191 section 7.1).
+func plateau(length int) int {
+	for _, mtu := range [...]int{32000, 17914, 8166, 4352, 2002, 1492, 576, 296, 216, 128} {
+		if length > mtu {
+			return mtu
+		}
+	}
+	return 68
+}

@@ -1,0 +1,270 @@
+package engine
+
+// Peers: what Flannel and Calico program for a remote node, as one object. On Linux it is a neighbour, an FDB entry and a route
+// for each subnet, set one by one by an agent that may die in between; here they are set, replaced and removed together, in an
+// order in which packets see the old peer whole, or the new one.
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/culvert-net/culvert/arp"
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/route"
+)
+
+// Peer is a remote node.
+type Peer struct {
+	Name    string         // the caller's name for it, such as the node's
+	Node    netip.Addr     // underlay address
+	Subnets []netip.Prefix // that are behind it
+
+	// Dev leads there: a VXLAN device, an IPIP tunnel with any remote end, or another device for plain routes by way of Node.
+	Dev     string
+	Gateway netip.Addr   // of VXLAN: the inner address of the far VTEP's device, as 10.244.2.0
+	MAC     ethernet.MAC // of VXLAN: that device's MAC address
+
+	// Direct makes plain routes instead of those by the tunnel if Node is on the link of one of the node's devices: Flannel's
+	// DirectRouting, Calico's CrossSubnet.
+	Direct bool
+}
+
+// protoPeer is who makes the routes of peers (RTPROT_STATIC).
+const protoPeer = 4
+
+// peerParts are what a peer consists of.
+type peerParts struct {
+	routes []route.Route
+	neigh  arp.Key
+	mac    ethernet.MAC
+	table  *fdb.Table
+	node   netip.Addr
+}
+
+// SetPeer adds a peer, or replaces the one with its name, as a whole. If anything is wrong with it, nothing changes. Entries and
+// routes that are already there and not of a peer are in its way: [ErrExists].
+func (e *Engine) SetPeer(p Peer) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.Subnets = slices.Clone(p.Subnets)
+	next, err := e.partsOf(&p)
+	if err != nil {
+		return err
+	}
+	var last peerParts
+	if old, ok := e.peers[p.Name]; ok {
+		last, _ = e.partsOf(&old)
+		last.routes = e.routesOf(&old)
+	}
+	if err := e.inTheWay(&p, &next, &last); err != nil {
+		return err
+	}
+	e.peers[p.Name] = p
+	e.allowPeers()
+	if err := e.join(&next); err != nil { // limits: there was no room
+		return errors.Join(fmt.Errorf("engine: peer %s: %w", p.Name, err), e.leave(&next, &peerParts{}))
+	}
+	return e.leave(&last, &next)
+}
+
+// DeletePeer removes a peer.
+func (e *Engine) DeletePeer(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, ok := e.peers[name]
+	if !ok {
+		return fmt.Errorf("engine: peer %s: %w", name, ErrNotFound)
+	}
+	parts, _ := e.partsOf(&p)
+	parts.routes = e.routesOf(&p)
+	delete(e.peers, name)
+	err := e.leave(&parts, &peerParts{})
+	e.allowPeers()
+	return err
+}
+
+// Peers returns the peers by name.
+func (e *Engine) Peers() []Peer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]Peer, 0, len(e.peers))
+	for _, p := range e.peers {
+		p.Subnets = slices.Clone(p.Subnets)
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// partsOf works out what a peer consists of, and reports every field that is wrong.
+func (e *Engine) partsOf(p *Peer) (parts peerParts, err error) {
+	var errs []error
+	fault := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("engine: peer %s: Peer.%s %s: %w", p.Name, field, fmt.Sprintf(format, args...), ErrInvalid))
+	}
+	if p.Name == "" {
+		fault("Name", "is empty")
+	}
+	if !isHost(p.Node) || e.state.Load().own.has(number(p.Node)) {
+		fault("Node", "is %v: want another node's IPv4 address", p.Node)
+	}
+	for i, s := range p.Subnets {
+		if !s.IsValid() || !s.Addr().Is4() || s != s.Masked() || slices.Contains(p.Subnets[:i], s) {
+			fault("Subnets", "has %v at %d: want different IPv4 prefixes", s, i)
+		}
+	}
+	d, err := e.find("peer "+p.Name, p.Dev)
+	if err != nil {
+		return parts, errors.Join(append(errs, err)...)
+	}
+	if !d.up {
+		errs = append(errs, fmt.Errorf("engine: peer %s: Peer.Dev %s: %w", p.Name, p.Dev, ErrDown))
+	}
+	hop := route.NextHop{Gateway: p.Node, Device: d.index, Onlink: true}
+	if d.vxlan != nil {
+		if !isHost(p.Gateway) {
+			fault("Gateway", "is %v: want the inner address of the far VTEP", p.Gateway)
+		}
+		if !p.MAC.IsStation() || p.MAC == d.hw {
+			fault("MAC", "is %v: want the far VTEP's address", p.MAC)
+		}
+		parts.neigh, parts.mac, parts.table, parts.node = arp.Key{Device: d.index, Addr: p.Gateway}, p.MAC, d.vxlan.table, p.Node
+		hop.Gateway = p.Gateway
+	} else if p.Gateway.IsValid() || !p.MAC.IsZero() {
+		fault("Gateway and MAC", "are set, but %s is no VXLAN device", p.Dev)
+	}
+	if d.ipip != nil && d.ipip.remote != 0 {
+		fault("Dev", "is %s, which has a remote end of its own", p.Dev)
+	}
+	if p.Direct {
+		if path := e.routes.LookupAddr(p.Node); path != nil && path.Type() == route.Unicast && path.Scope() == route.ScopeLink {
+			parts = peerParts{}
+			hop = route.NextHop{Gateway: p.Node, Device: path.NextHops()[0].Device}
+		}
+	}
+	for _, s := range p.Subnets {
+		parts.routes = append(parts.routes, route.Route{Prefix: s, Type: route.Unicast, Protocol: protoPeer, NextHops: []route.NextHop{hop}})
+	}
+	return parts, errors.Join(errs...)
+}
+
+// routesOf returns the routes that a peer has now; how it was reached may have changed since.
+func (e *Engine) routesOf(p *Peer) (routes []route.Route) {
+	for _, s := range p.Subnets {
+		if path := e.routes.Lookup(number(s.Addr())); path != nil {
+			if r := path.Route(s); r.Protocol == protoPeer {
+				routes = append(routes, r)
+			}
+		}
+	}
+	return routes
+}
+
+// inTheWay reports what is configured already for what a peer needs, and is not its own.
+func (e *Engine) inTheWay(p *Peer, next, last *peerParts) error {
+	var errs []error
+	for _, r := range next.routes {
+		if slices.ContainsFunc(last.routes, func(o route.Route) bool { return o.Prefix == r.Prefix }) {
+			continue
+		}
+		if x, err := e.routes.Get(r.Prefix.Addr(), 0); err == nil && x.Route.Prefix == r.Prefix && x.Route.Metric == 0 && x.Route.Table == route.TableMain {
+			errs = append(errs, fmt.Errorf("engine: peer %s: route %v: %w", p.Name, x.Route.Prefix, ErrExists))
+		}
+	}
+	if next.table == nil {
+		return errors.Join(errs...)
+	}
+	if n, ok := e.neighs.Get(next.neigh); ok && n.State == arp.StatePermanent && next.neigh != last.neigh {
+		errs = append(errs, fmt.Errorf("engine: peer %s: neighbour %v: %w", p.Name, next.neigh, ErrExists))
+	}
+	if place := next.table.Lookup(fdb.KeyOf(0, next.mac)); place.IsValid() && place.Flags() != 0 && (last.table != next.table || next.mac != last.mac) {
+		errs = append(errs, fmt.Errorf("engine: peer %s: FDB entry %v: %w", p.Name, next.mac, ErrExists))
+	}
+	return errors.Join(errs...)
+}
+
+// join enters what a peer needs: last the routes, which lead packets to the rest.
+func (e *Engine) join(p *peerParts) error {
+	if p.table != nil {
+		to := fdb.ToRemotes(fdb.Remote{Addr: p.node})
+		if err := p.table.Replace(fdb.KeyOf(0, p.mac), to, fdb.Static|fdb.Sticky, e.now()); err != nil {
+			return err
+		}
+		actions, err := e.neighs.Replace(p.neigh, p.mac, arp.StatePermanent, e.now(), nil)
+		e.back.push(actions)
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range p.routes {
+		if err := e.routes.Replace(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave removes what a peer had and, after a change, needs no more: routes first.
+func (e *Engine) leave(last, next *peerParts) error {
+	var errs []error
+	for _, r := range last.routes {
+		if !slices.ContainsFunc(next.routes, func(o route.Route) bool { return o.Prefix == r.Prefix }) {
+			if _, err := e.routes.Delete(route.Match{Prefix: r.Prefix}); err != nil && !errors.Is(err, route.ErrNotFound) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if last.table == nil {
+		return errors.Join(errs...)
+	}
+	if last.neigh != next.neigh {
+		actions, err := e.neighs.Delete(last.neigh, e.now(), nil)
+		e.back.push(actions)
+		if err != nil && !errors.Is(err, arp.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	if last.mac != next.mac || last.table != next.table {
+		if err := last.table.Delete(fdb.KeyOf(0, last.mac)); err != nil && !errors.Is(err, fdb.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// allowPeers lets tunnels accept packets from the peers that they lead to.
+func (e *Engine) allowPeers() {
+	s := e.edit()
+	for i, d := range s.devices {
+		switch {
+		case d == nil:
+		case d.ipip != nil:
+			c, t := *d, *d.ipip
+			t.allow()
+			if t.peers != nil {
+				e.eachPeer(d.name, func(node uint32) { t.peers[node] = struct{}{} })
+			}
+			c.ipip = &t
+			s.devices[i] = &c
+		case d.vxlan != nil && len(d.vxlan.made.VTEPs) > 0:
+			c, v := *d, *d.vxlan
+			v.allow()
+			e.eachPeer(d.name, func(node uint32) { v.vteps[node] = struct{}{} })
+			c.vxlan = &v
+			s.devices[i] = &c
+		}
+	}
+	e.publishState(s)
+}
+
+func (e *Engine) eachPeer(dev string, f func(node uint32)) {
+	for _, p := range e.peers {
+		if p.Dev == dev {
+			f(number(p.Node))
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package engine
+
+// Out by a tunnel: VXLAN (drivers/net/vxlan/vxlan_core.c) and IPIP (net/ipv4/ip_tunnel.c).
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/icmp"
+	"github.com/culvert-net/culvert/ipip"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/vxlan"
+)
+
+// vxlanSend sends a frame by a VXLAN device: to the VTEP that its FDB has for the MAC address, else to those for everybody else.
+func (w *Worker) vxlanSend(d *device, b *packet.Buffer) {
+	p := (*[ethernet.HeaderLen]byte)(b.Bytes())
+	dst := binary.BigEndian.Uint64(p[0:]) >> 16
+	if d.vxlan.made.Proxy && binary.BigEndian.Uint16(p[12:]) == ethernet.TypeARP && w.arpReduce(d, b) {
+		return
+	}
+	place := d.vxlan.table.Lookup(fdb.Key(dst))
+	if w.trace != nil {
+		w.noteVXLAN(d, dst, place)
+	}
+	if vtep, ok := place.VTEP4(); ok {
+		w.vxlanTo(d, w.to(d, vtep), b)
+		return
+	}
+	if place.IsList() {
+		w.replicate(d, d.vxlan.table.Get(fdb.Key(dst)).Dest().Remotes(), b)
+		return
+	}
+	if remotes := d.vxlan.table.Remotes(0); len(remotes) > 0 {
+		w.replicate(d, remotes, b)
+		return
+	}
+	if d.vxlan.made.L2Miss && dst&macGroup == 0 {
+		w.vxlanWait(d, dst, b)
+		return
+	}
+	w.dropTx(d, b, DropFDBMiss)
+}
+
+// replicate sends a copy to each remote.
+func (w *Worker) replicate(d *device, remotes []fdb.Remote, b *packet.Buffer) {
+	for _, r := range remotes[:len(remotes)-1] {
+		if c := w.copy(b); c != nil {
+			w.vxlanRemote(d, r, c)
+			continue
+		}
+		w.count(d).TxDropped++
+	}
+	w.vxlanRemote(d, remotes[len(remotes)-1], b)
+}
+
+func (w *Worker) vxlanRemote(d *device, r fdb.Remote, b *packet.Buffer) {
+	v := variantOf(d, r)
+	if v.plain() {
+		w.vxlanTo(d, w.to(d, v.remote), b)
+		return
+	}
+	w.vxlanTo(d, w.toVariant(v), b)
+}
+
+// vxlanTo encapsulates a frame and sends it on its way.
+func (w *Worker) vxlanTo(d *device, y *way, b *packet.Buffer) {
+	if y.path != nil {
+		y = y.by(w.frameHash(b))
+	}
+	switch {
+	case y.why != 0:
+		w.tunnelFault(d, b, y.why)
+		return
+	case w.encaps >= w.e.config.MaxEncap:
+		w.tunnelFault(d, b, DropTunnelDepth)
+		return
+	case y.local && w.vxlanBypass(d, y, b):
+		return
+	}
+	if b.Len()+vxlan.OverheadIP > y.mtu && !w.vxlanBig(d, y, b) {
+		return
+	}
+	n, bytes := w.count(d), uint64(b.Len()-ethernet.HeaderLen)
+	if err := y.vxlan.Encapsulate(b, w.nextID()); err != nil {
+		w.tunnelFault(d, b, encapReason(err))
+		return
+	}
+	n.TxPackets++
+	n.TxBytes += bytes
+	w.outer(d, y, b)
+}
+
+// frameHash returns the flow hash of a frame.
+func (w *Worker) frameHash(b *packet.Buffer) uint32 {
+	if b.Hash() == 0 {
+		b.SetHash(w.e.hasher.Frame(b.Bytes()))
+	}
+	return b.Hash()
+}
+
+// tunnelFault drops what a tunnel cannot send.
+func (w *Worker) tunnelFault(d *device, b *packet.Buffer, why Reason) {
+	n := w.count(d)
+	n.TxErrors++
+	switch why {
+	case DropTunnelRoute:
+		n.TxCarrier++
+	case DropTunnelLoop:
+		n.Collisions++
+	}
+	w.drop(d, b, why)
+}
+
+// encapReason is the reason for an error of an encapsulator.
+func encapReason(err error) Reason {
+	switch err { //nolint:errorlint // sentinels, returned as they are
+	case packet.ErrHeadroom:
+		return DropNoHeadroom
+	case vxlan.ErrTooLong, ipip.ErrTooLong:
+		return DropTunnelLong
+	case ipip.ErrTTL:
+		return DropTTL
+	case ipip.ErrLoop:
+		return DropTunnelLoop
+	default:
+		return DropTunnelInner
+	}
+}
+
+// vxlanBypass gives a frame for a VTEP that is the node itself to that VTEP's device, if there is one (vxlan_encap_bypass).
+func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) bool {
+	to := w.st.vxlans.find(w.st, d.vxlan.dstPort, d.vxlan.made.VNI)
+	if to == nil {
+		w.tunnelFault(d, b, DropTunnelVNI)
+		return true
+	}
+	n := w.count(d)
+	n.TxPackets++
+	n.TxBytes += uint64(b.Len() - ethernet.HeaderLen)
+	b.SetHash(0)
+	if src := binary.BigEndian.Uint64(b.Bytes()[4:]) & macBroadcast; !to.vxlan.made.NoLearning && w.dry == nil {
+		to.vxlan.table.Learn(fdb.Key(src), fdb.ToVTEP4(y.src), w.now)
+	}
+	w.inside = append(w.inside, crossing{b: b, device: to.index, trace: w.trace})
+	return true
+}
+
+// vxlanBig decides about a frame that makes the outer packet larger than the path allows (skb_tunnel_check_pmtu): a bridge's
+// station is told the path MTU if it set DF; for routed packets the path MTU is noted. It reports whether the frame goes on, as an
+// outer packet in fragments.
+func (w *Worker) vxlanBig(d *device, y *way, b *packet.Buffer) bool {
+	gso, size := b.GSO()
+	frame := b.Bytes()
+	mtu := y.mtu - vxlan.Overhead
+	if binary.BigEndian.Uint16(frame[12:]) != ethernet.TypeIPv4 || len(frame) < ethernet.HeaderLen+ipv4.HeaderLen {
+		return true
+	}
+	h := frame[ethernet.HeaderLen:]
+	if gso != packet.GSONone {
+		return int(size)+60 <= mtu || binary.BigEndian.Uint16(h[6:]) != uint16(ipv4.DontFragment)<<13
+	}
+	if w.dry == nil && d.master == 0 && mtu > 0 {
+		w.e.pmtus.Learn(binary.BigEndian.Uint32(h[16:]), mtu, w.now)
+	}
+	if d.master == 0 || mtu <= 576 || binary.BigEndian.Uint16(h[6:]) != uint16(ipv4.DontFragment)<<13 {
+		return true
+	}
+	w.bridgeTooBig(d, b, mtu)
+	return false
+}
+
+// bridgeTooBig answers a station of a bridge whose frame is too large for the tunnel, in the name of whom it was for
+// (iptunnel_pmtud_build_icmp), and drops the frame.
+func (w *Worker) bridgeTooBig(d *device, b *packet.Buffer, mtu int) {
+	frame := b.Bytes()
+	ip := frame[ethernet.HeaderLen:]
+	group := w.group
+	w.group = binary.BigEndian.Uint64(frame)>>16&macGroup != 0
+	ok := w.mayReport(ip)
+	w.group = group
+	if m := w.alloc(); m != nil && ok {
+		w.replyTooBig(d, frame, m, mtu)
+	} else if m != nil {
+		w.unmake(m)
+	}
+	w.count(d).TxErrors++
+	w.drop(d, b, DropTooBig)
+}
+
+func (w *Worker) replyTooBig(d *device, frame []byte, m *packet.Buffer, mtu int) {
+	ip := frame[ethernet.HeaderLen:]
+	quote := ip[:min(len(ip), icmp.MaxQuote)]
+	p, err := m.Extend(ethernet.HeaderLen + ipv4.HeaderLen + icmp.HeaderLen + len(quote))
+	if err != nil {
+		w.drop(d, m, DropNoBuffer)
+		return
+	}
+	putEthernet((*[ethernet.HeaderLen]byte)(p), binary.BigEndian.Uint64(frame[4:])&macBroadcast, binary.BigEndian.Uint64(frame)>>16)
+	f := ipv4.Fields{
+		TOS: ip[1]&0x1e | internetControl, TTL: w.st.global.DefaultTTL, ID: w.nextID(), Protocol: ipv4.ProtocolICMP,
+		Src: [4]byte(ip[16:20]), Dst: [4]byte(ip[12:16]), Flags: ipv4.DontFragment,
+	}
+	_, _ = f.Put(p[ethernet.HeaderLen:], icmp.HeaderLen+len(quote)) // sized for it
+	icmp.FragmentationNeeded(uint16(mtu)).AppendError(p[:ethernet.HeaderLen+ipv4.HeaderLen], quote)
+	w.total.Counters[ICMPOutMsgs]++
+	w.total.Counters[ICMPOutDestUnreachs]++
+	w.inside = append(w.inside, crossing{b: m, device: d.index, trace: w.trace})
+}
+
+// outer sends an outer packet by the way that it was made for: as it is, or in fragments.
+func (w *Worker) outer(d *device, y *way, b *packet.Buffer) {
+	w.total.Counters[IPOutRequests]++
+	od := w.st.device(y.out)
+	if od == nil {
+		w.drop(d, b, DropDeviceGone)
+		return
+	}
+	if w.trace != nil {
+		w.noteOuter(d, y, od, b)
+	}
+	w.encaps++
+	n := b.Len()
+	gso, _ := b.GSO()
+	switch {
+	case y.whole && (n-ethernet.HeaderLen <= y.mtu || gso != packet.GSONone):
+		w.transmit(od, b)
+	case y.whole:
+		_ = b.TrimFront(ethernet.HeaderLen) // the encapsulator has put it there
+		w.outerBig(d, od, y, b)
+	case n <= y.mtu || y.local || gso != packet.GSONone:
+		w.output(od, y.next, b)
+	default:
+		w.outerBig(d, od, y, b)
+	}
+	w.encaps--
+}
+
+// outerBig sends an outer packet that is larger than the path allows.
+func (w *Worker) outerBig(d, od *device, y *way, b *packet.Buffer) {
+	if outerDF(b.Bytes()) {
+		w.total.Counters[IPFragFails]++
+		w.count(d).TxErrors++
+		w.drop(d, b, DropTooBig)
+		return
+	}
+	w.fragment(od, b, y.mtu, func(f *packet.Buffer) { w.output(od, y.next, f) })
+}
+
+// ipipSend sends an IPv4 packet by an IPIP tunnel; next is the route's gateway, or the packet's destination if it has none.
+func (w *Worker) ipipSend(d *device, next uint32, b *packet.Buffer) {
+	if !d.running {
+		w.count(d).TxCarrier++
+		w.dropTx(d, b, DropDown)
+		return
+	}
+	if d.tap != nil && w.dry == nil {
+		d.tap(d.index, true, b.Bytes(), w.now)
+	}
+	if w.trace != nil {
+		w.notePacket(StageTransmit, d, b)
+	}
+	remote := d.ipip.remote
+	if remote == 0 {
+		remote = next
+	}
+	y := w.to(d, remote)
+	if y.path != nil {
+		y = y.by(w.packetHash(b))
+	}
+	switch {
+	case y.why != 0:
+		w.tunnelFault(d, b, y.why)
+		return
+	case w.encaps >= w.e.config.MaxEncap:
+		w.tunnelFault(d, b, DropTunnelDepth)
+		return
+	case !w.ipipFits(d, y, b):
+		return
+	}
+	if d.ipip.errors.pending(w) {
+		w.group = false
+		w.icmpError(b, icmp.Unreachable(icmp.CodeHostUnreachable))
+	}
+	n, bytes := w.count(d), uint64(b.Len())
+	if err := y.ipip.Encapsulate(b, w.nextID()); err != nil {
+		w.tunnelFault(d, b, encapReason(err))
+		return
+	}
+	n.TxPackets++
+	n.TxBytes += bytes
+	w.outer(d, y, b)
+}
+
+// packetHash returns the flow hash of an IPv4 packet.
+func (w *Worker) packetHash(b *packet.Buffer) uint32 {
+	if b.Hash() == 0 {
+		b.SetHash(w.e.hasher.IPv4(b.Bytes()))
+	}
+	return b.Hash()
+}
+
+// ipipFits decides about a packet that is too large for the tunnel (tnl_update_pmtu): its sender is told if it set DF.
+func (w *Worker) ipipFits(d *device, y *way, b *packet.Buffer) bool {
+	mtu := y.mtu - ipip.OverheadIP
+	if d.ipip.made.NoPMTUDisc {
+		mtu = d.mtu
+	}
+	if b.Len() <= mtu {
+		return true
+	}
+	p := b.Bytes()
+	if gso, _ := b.GSO(); gso != packet.GSONone {
+		return true
+	}
+	if w.dry == nil && !d.ipip.made.NoPMTUDisc && mtu > 0 {
+		w.e.pmtus.Learn(binary.BigEndian.Uint32(p[16:]), mtu, w.now)
+	}
+	if !outerDF(p) {
+		return true
+	}
+	group := w.group
+	w.group = false
+	w.icmpError(b, icmp.FragmentationNeeded(uint16(max(mtu, 68))))
+	w.group = group
+	w.tunnelFault(d, b, DropTooBig)
+	return false
+}
+
+// tunnelErrors is the soft state of errors from inside a tunnel (RFC 2003 section 4; IPTUNNEL_ERR_TIMEO is 30 s): as many packets
+// as there were errors are answered, and still sent.
+type tunnelErrors struct {
+	state *tunnelErrorState // shared by the device's versions
+}
+
+type tunnelErrorState struct {
+	count atomic.Int32
+	at    atomic.Int64
+}
+
+const tunnelErrorTime = 30 * time.Second
+
+func (t tunnelErrors) note(now time.Duration) {
+	if now-time.Duration(t.state.at.Load()) > tunnelErrorTime {
+		t.state.count.Store(0)
+	}
+	t.state.at.Store(int64(now))
+	if t.state.count.Load() < 1<<16 {
+		t.state.count.Add(1)
+	}
+}
+
+// pending takes one error, if there is one.
+func (t tunnelErrors) pending(w *Worker) bool {
+	n := t.state.count.Load()
+	if n == 0 {
+		return false
+	}
+	if w.now-time.Duration(t.state.at.Load()) > tunnelErrorTime {
+		if w.dry == nil {
+			t.state.count.Store(0)
+		}
+		return false
+	}
+	return w.dry != nil || t.state.count.CompareAndSwap(n, n-1)
+}
