@@ -276,7 +276,7 @@ func (n *Node) check() error {
 	}{
 		{"packets given to the engine", s.In, n.given},
 		{"frames that left the engine", s.Out, n.left},
-		{"buffers of the pool that are out, and packets held", uint64(n.Pool.InUse()), s.Held},
+		{"buffers of the pool that are out, and packets held", uint64(n.Pool.InUse()), s.Held + uint64(n.Lent)},
 	} {
 		if c.got != c.want {
 			errs = append(errs, fmt.Errorf("%s: %d and %d should be equal", c.what, c.got, c.want))

@@ -29,6 +29,9 @@ type Node struct {
 	// Received is what the node itself got: ICMP, and what Listen asked for. Echo requests, which the engine answers, are not.
 	Received []Packet
 
+	// Lent is how many buffers the test itself has taken from Pool and not given back.
+	Lent int
+
 	// Overruns are frames that the pool had no buffer for; Unplugged those that left by a port without a wire.
 	Overruns, Unplugged int
 
@@ -308,6 +311,16 @@ func (n *Node) Send(s engine.Send, payload []byte) error {
 	return n.E.Send(b, s, n.net.now)
 }
 
+// SendPacket sends a whole IPv4 packet of the node's own.
+func (n *Node) SendPacket(packet []byte) error {
+	b := n.buffer(packet)
+	if b == nil {
+		return engine.ErrNoBuffer
+	}
+	n.given++
+	return n.E.SendPacket(b, n.net.now)
+}
+
 // UDP sends a datagram with its checksum. A From without address takes what the engine chooses.
 func (n *Node) UDP(from, to netip.AddrPort, data []byte) error {
 	src := from.Addr()
@@ -356,7 +369,7 @@ type Answer struct {
 // ErrNoAnswer says that no answer came in time.
 var ErrNoAnswer = errors.New("testnet: no answer")
 
-// pingData is what ping sends when it says nothing about time, as bytes that count up.
+// pingSize is how much data ping sends unless told otherwise.
 const pingSize = 56
 
 // Ping sends an echo request and lets the network live until there is an answer, an error included, or a second is over.
