@@ -185,7 +185,7 @@ func (n *Node) tickNeighbours() {
 			nb.state, nb.requests, nb.updated = probe, 0, n.now
 		}
 		if nb.requests >= maxRequests {
-			n.fail(k, nb)
+			n.fail(nb)
 			continue
 		}
 		n.start(nb, retransmit)
@@ -194,7 +194,7 @@ func (n *Node) tickNeighbours() {
 }
 
 // fail gives up: the senders of what waits are told (ipv4_link_failure).
-func (n *Node) fail(k neighbourKey, nb *neighbour) {
+func (n *Node) fail(nb *neighbour) {
 	nb.state, nb.running, nb.updated = failed, false, n.now
 	waiting := nb.waiting
 	nb.waiting = nil

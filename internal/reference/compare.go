@@ -21,8 +21,9 @@ type Got struct {
 
 // Comparer compares results, and remembers the source ports that flows were given.
 type Comparer struct {
-	Node  *Node // knows raw ports and the tunnels' UDP ports
-	flows map[string]uint16
+	Node     *Node // knows raw ports and the tunnels' UDP ports
+	AnyOrder bool  // packets of a port may leave in another order, as where copies cross the node by several ways
+	flows    map[string]uint16
 }
 
 // Differs returns how got differs from what is expected, one difference a line; empty if it does not.
@@ -54,6 +55,9 @@ func packetsOf(out []Output, port string) (packets [][]byte) {
 }
 
 func (c *Comparer) differ(what string, want, got [][]byte, raw bool, say func(string, ...any)) {
+	if c.AnyOrder {
+		got = c.reorder(want, got, raw)
+	}
 	for i := range max(len(want), len(got)) {
 		switch {
 		case i >= len(want):
@@ -68,6 +72,25 @@ func (c *Comparer) differ(what string, want, got [][]byte, raw bool, say func(st
 			}
 		}
 	}
+}
+
+// reorder returns got with each packet at the place of the one that it fits.
+func (c *Comparer) reorder(want, got [][]byte, raw bool) [][]byte {
+	left := slices.Clone(got)
+	var ordered [][]byte
+	for _, w := range want {
+		at := slices.IndexFunc(left, func(g []byte) bool {
+			w := slices.Clone(w)
+			c.adopt(w, g, raw)
+			return bytes.Equal(w, g)
+		})
+		if at < 0 {
+			return got
+		}
+		ordered = append(ordered, left[at])
+		left = slices.Delete(left, at, at+1)
+	}
+	return append(ordered, left...)
 }
 
 // adopt puts what the other was free to choose into want, if it chose well.
@@ -166,7 +189,7 @@ func flowOf(inner []byte) string {
 		return fmt.Sprintf("%x", inner)
 	}
 	if (p.protocol == protocolUDP || p.protocol == 6) && !p.isFragment() && len(p.payload) >= 4 {
-		return fmt.Sprint(p.src, p.dst, p.protocol, p.payload[:4])
+		return fmt.Sprintf("%v %v %d %x", p.src, p.dst, p.protocol, p.payload[:4])
 	}
 	return fmt.Sprint(p.src, p.dst, p.protocol, p.isFragment())
 }

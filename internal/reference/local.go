@@ -30,7 +30,7 @@ const (
 // deliver takes a packet for the node itself.
 func (n *Node) deliver(d *Device, p ipPacket, to kindOfDestination, kind RouteType) {
 	if p.isFragment() {
-		n.drop("Unspecified") // reassembly is not known here
+		n.result.Unknown = true
 		return
 	}
 	switch p.protocol {

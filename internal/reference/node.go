@@ -124,7 +124,8 @@ type Result struct {
 	Out       []Output
 	Delivered [][]byte // packets for the node itself
 	Drops     []Drop
-	Held      int // waiting now, in all
+	Held      int  // waiting now, in all
+	Unknown   bool // the reference does not know: a fragment for the node itself
 }
 
 // Node is the forwarder. Change its fields at will between frames.

@@ -217,7 +217,7 @@ func innerIP(f frame) (at int, kind uint16) {
 
 const (
 	typeIPv6 uint16 = 0x86dd
-	ip6Len          = 40
+	ip6Len   int    = 40
 )
 
 // innerWhole reports whether a frame has the header that it announces.
