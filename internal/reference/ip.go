@@ -1,0 +1,404 @@
+package reference
+
+// IPv4: what is accepted, where it goes, and how it leaves (RFC 791, RFC 1812 section 5; net/ipv4/ip_input.c, route.c,
+// fib_frontend.c, ip_forward.c, ip_output.c).
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/culvert-net/culvert/ethernet"
+)
+
+var (
+	everybody   = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	allHosts    = netip.AddrFrom4([4]byte{224, 0, 0, 1})
+	unspecified = netip.AddrFrom4([4]byte{})
+	thisNetwork = netip.PrefixFrom(unspecified, 8)
+)
+
+// AddAddress gives a device an address, with the routes that come with it (fib_add_ifaddr).
+func (n *Node) AddAddress(d *Device, p netip.Prefix) {
+	n.Addresses = append(n.Addresses, Address{Device: d, Prefix: p})
+	n.addressRoutes(d, p)
+}
+
+func (n *Node) addressRoutes(d *Device, p netip.Prefix) {
+	self := netip.PrefixFrom(p.Addr(), 32)
+	if !slices.ContainsFunc(n.Routes, func(r Route) bool { return r.address && r.Type == Local && r.Prefix == self && r.Device == d }) {
+		n.Routes = append(n.Routes, Route{Prefix: self, Type: Local, Device: d, Source: p.Addr(), address: true})
+	}
+	if !d.Up {
+		return
+	}
+	switch {
+	case d.Kind == Loopback:
+		n.Routes = append(n.Routes, Route{Prefix: p.Masked(), Type: Local, Device: d, Source: p.Addr(), address: true})
+	case p.Bits() < 32:
+		n.Routes = append(n.Routes, Route{Prefix: p.Masked(), Type: Unicast, Device: d, Source: p.Addr(), address: true})
+	}
+	if p.Bits() < 31 {
+		last := netip.PrefixFrom(lastOf(p), 32)
+		n.Routes = append(n.Routes, Route{Prefix: last, Type: Broadcast, Device: d, Source: p.Addr(), address: true})
+	}
+}
+
+// lastOf returns the last address of a network, that of all its hosts.
+func lastOf(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		a[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// SetUp sets a device up or down. With a device that goes down go the routes by way of it and its neighbours; back up, those
+// of its addresses return (fib_netdev_event).
+func (n *Node) SetUp(d *Device, up bool) {
+	if d.Up == up {
+		return
+	}
+	d.Up = up
+	if up {
+		for _, a := range n.Addresses {
+			if a.Device == d {
+				n.addressRoutes(d, a.Prefix)
+			}
+		}
+		return
+	}
+	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Device == d && r.Type != Local })
+	n.flushNeighbours(d)
+	for _, br := range n.Devices {
+		for m, s := range br.Stations {
+			if s.Port == d && !s.Static && !s.Local {
+				delete(br.Stations, m)
+			}
+		}
+	}
+}
+
+// lookup is the longest prefix match, over all routes one after the other.
+func (n *Node) lookup(dst netip.Addr) (best *Route) {
+	for i := range n.Routes {
+		r := &n.Routes[i]
+		if r.Prefix.Contains(dst) && (best == nil || r.before(best)) {
+			best = r
+		}
+	}
+	return best
+}
+
+// before reports whether r counts rather than o, which came first. Of one prefix the local table's count, then the least metric.
+func (r *Route) before(o *Route) bool {
+	if r.Prefix.Bits() != o.Prefix.Bits() {
+		return r.Prefix.Bits() > o.Prefix.Bits()
+	}
+	if r.inLocalTable() != o.inLocalTable() {
+		return r.inLocalTable()
+	}
+	return r.Metric < o.Metric
+}
+
+func (r *Route) inLocalTable() bool { return r.Type == Local || r.Type == Broadcast }
+
+// isLocal reports whether addr is one of the node's.
+func (n *Node) isLocal(addr netip.Addr) bool {
+	r := n.lookup(addr)
+	return r != nil && r.Type == Local
+}
+
+// addressFor chooses the address to bear towards dst on a device (inet_select_addr): that of dst's network, else the device's
+// first, else any device's first. 127.0.0.1 is of this host only.
+func (n *Node) addressFor(d *Device, dst netip.Addr) netip.Addr {
+	var first netip.Addr
+	for _, a := range n.Addresses {
+		if a.Device != d || a.Prefix.Addr().IsLoopback() {
+			continue
+		}
+		if !dst.IsValid() || a.Prefix.Contains(dst) {
+			return a.Prefix.Addr()
+		}
+		if !first.IsValid() {
+			first = a.Prefix.Addr()
+		}
+	}
+	if first.IsValid() {
+		return first
+	}
+	for _, other := range n.Devices {
+		for _, a := range n.Addresses {
+			if a.Device == other && !a.Prefix.Addr().IsLoopback() {
+				return a.Prefix.Addr()
+			}
+		}
+	}
+	return unspecified
+}
+
+// sourceOf returns the address that the node's own packets by way of a route bear (fib_result_prefsrc).
+func (n *Node) sourceOf(r *Route) netip.Addr {
+	if r.Source.IsValid() {
+		return r.Source
+	}
+	return n.addressFor(r.Device, r.Via)
+}
+
+// verdict is where a received packet goes.
+type verdict struct {
+	faults []string // why it does not
+	kind   RouteType
+	route  *Route // of Unicast and of those that drop
+}
+
+// routeInput is ip_route_input_slow: first what nobody may be, then the way there, then the way back.
+func (n *Node) routeInput(d *Device, src, dst netip.Addr) verdict {
+	var faults []string
+	if src.IsMulticast() || src == everybody {
+		faults = append(faults, "MartianSource")
+	}
+	toAll := dst == everybody || src.IsUnspecified() && dst.IsUnspecified()
+	if !toAll {
+		if thisNetwork.Contains(src) {
+			faults = append(faults, "MartianSource")
+		}
+		if thisNetwork.Contains(dst) {
+			faults = append(faults, "MartianDestination")
+		}
+		if dst.IsLoopback() && !d.RouteLocalnet && d.Kind != Loopback {
+			faults = append(faults, "MartianDestination")
+		}
+	}
+	if src.IsLoopback() && !d.RouteLocalnet && d.Kind != Loopback {
+		faults = append(faults, "MartianSource")
+	}
+	if faults != nil {
+		return verdict{faults: faults}
+	}
+	switch {
+	case dst.IsMulticast():
+		if dst == allHosts {
+			return verdict{kind: Broadcast}
+		}
+		return verdict{faults: []string{"Multicast"}}
+	case toAll:
+		return n.checkSource(d, src, verdict{kind: Broadcast})
+	}
+	r := n.lookup(dst)
+	switch {
+	case r != nil && (r.Type == Local || r.Type == Broadcast):
+		return n.checkSource(d, src, verdict{kind: r.Type, route: r})
+	case !d.Forwarding:
+		return verdict{faults: []string{"NotForwarding"}}
+	case r == nil:
+		return verdict{kind: "none"}
+	case r.Type != Unicast:
+		return verdict{kind: r.Type, route: r}
+	}
+	return n.checkSource(d, src, verdict{kind: Unicast, route: r})
+}
+
+// checkSource refuses a source that is the node's own, and with rp_filter one that is reached by another way
+// (fib_validate_source; RFC 3704).
+func (n *Node) checkSource(d *Device, src netip.Addr, v verdict) verdict {
+	if src.IsUnspecified() {
+		return v
+	}
+	back := n.lookup(src)
+	if back != nil && back.Type == Local && !d.AcceptLocal && d.Kind != Loopback {
+		return verdict{faults: []string{"MartianSource"}}
+	}
+	switch {
+	case d.RPFilter == 1 && (back == nil || back.Type != Unicast || back.Device != d),
+		d.RPFilter == 2 && (back == nil || back.Type != Unicast):
+		return verdict{faults: []string{"ReversePath", "MartianSource"}}
+	}
+	return v
+}
+
+// inputIP takes a packet that a device received (ip_rcv).
+func (n *Node) inputIP(d *Device, b []byte, to kindOfDestination) {
+	p, faults := parseIP(b)
+	if faults != nil {
+		n.drop(faults...)
+		return
+	}
+	v := n.routeInput(d, p.src, p.dst)
+	if bad := optionFaults(p.options); bad != nil {
+		n.drop(append(bad, v.faults...)...)
+		return
+	}
+	switch {
+	case v.faults != nil:
+		n.drop(v.faults...)
+	case v.kind == Local, v.kind == Broadcast:
+		n.deliver(d, p, to, v.kind)
+	case to != toHost:
+		n.drop("NotUnicast")
+	case v.kind == "none":
+		n.refuse(d, p, "NoRoute", codeNet)
+	case v.kind == Blackhole:
+		n.drop("Blackhole")
+	case v.kind == Unreachable:
+		n.refuse(d, p, "Unreachable", codeHost)
+	case v.kind == Prohibit:
+		n.refuse(d, p, "Prohibited", codeProhibited)
+	default:
+		n.forward(d, p, v.route)
+	}
+}
+
+// Types of options (IANA), the copy bit included where RFC 791 has it.
+const (
+	optionEnd         = 0
+	optionNop         = 1
+	optionLooseRoute  = 131
+	optionStrictRoute = 137
+)
+
+// optionFaults is ip_options_compile as far as it concerns packets that only pass: lengths, and source routes, which nobody
+// follows by default.
+func optionFaults(options []byte) (faults []string) {
+	for len(options) > 0 {
+		switch options[0] {
+		case optionEnd:
+			return faults
+		case optionNop:
+			options = options[1:]
+			continue
+		case optionLooseRoute, optionStrictRoute:
+			faults = append(faults, "SourceRoute")
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return append(faults, "IPOptions")
+		}
+		options = options[options[1]:]
+	}
+	return faults
+}
+
+func (n *Node) refuse(d *Device, p ipPacket, reason string, code uint8) {
+	n.drop(reason)
+	n.sendError(d, p, toHost, icmpUnreachable, code, 0)
+}
+
+// forward is ip_forward: time to live first, then the size, then the change of the header (RFC 1812 section 5.3.1, 4.3.3.4).
+func (n *Node) forward(from *Device, p ipPacket, r *Route) {
+	if p.ttl <= 1 {
+		n.drop("TTL")
+		n.sendError(from, p, toHost, icmpTimeExceeded, 0, 0)
+		return
+	}
+	if mtu := r.mtu(); p.len() > mtu && p.df {
+		n.drop("TooBig")
+		n.sendError(from, p, toHost, icmpUnreachable, codeTooBig, mtu)
+		return
+	}
+	p.ttl--
+	n.output(from, p, r)
+}
+
+func (r *Route) mtu() int {
+	if r.MTU != 0 {
+		return r.MTU
+	}
+	return r.Device.MTU
+}
+
+// send sends a packet of the node's own; a zero source is chosen (ip_route_output_key).
+func (n *Node) send(p ipPacket) {
+	r := n.lookup(p.dst)
+	switch {
+	case r == nil:
+		n.drop("NoRoute")
+	case r.Type == Blackhole:
+		n.drop("Blackhole")
+	case r.Type == Unreachable:
+		n.drop("Unreachable")
+	case r.Type == Prohibit:
+		n.drop("Prohibited")
+	case r.Type == Local:
+		if !p.src.IsValid() {
+			p.src = p.dst
+		}
+		n.deliver(n.Devices[0], p, toHost, Local)
+	default:
+		if !p.src.IsValid() {
+			p.src = n.sourceOf(r)
+		}
+		n.output(nil, p, r)
+	}
+}
+
+// output sends a packet by way of a route, in pieces if it has to (ip_finish_output).
+func (n *Node) output(from *Device, p ipPacket, r *Route) {
+	if p.len() <= r.mtu() {
+		n.toDevice(from, p, r)
+		return
+	}
+	if p.df {
+		n.drop("TooBig")
+		return
+	}
+	for _, piece := range fragment(p, r.mtu()) {
+		n.toDevice(from, piece, r)
+	}
+}
+
+// fragment cuts a packet (RFC 791 section 3.2; ip_do_fragment). Options without the copy bit are no-operations in all pieces but
+// the first, as in ip_options_fragment, so all headers have one length.
+func fragment(p ipPacket, mtu int) (pieces []ipPacket) {
+	step := (mtu - p.headerLen()) &^ 7
+	for at := 0; at < len(p.payload); at += step {
+		piece := p
+		piece.payload = p.payload[at:min(at+step, len(p.payload))]
+		piece.offset = p.offset + at
+		piece.mf = p.mf || at+step < len(p.payload)
+		if at > 0 {
+			piece.options = copiedOptions(p.options)
+		}
+		pieces = append(pieces, piece)
+	}
+	return pieces
+}
+
+func copiedOptions(options []byte) []byte {
+	options = slices.Clone(options)
+	for rest := options; len(rest) > 0 && rest[0] != optionEnd; {
+		if rest[0] == optionNop {
+			rest = rest[1:]
+			continue
+		}
+		length := rest[1]
+		if rest[0]&0x80 == 0 {
+			for i := range length {
+				rest[i] = optionNop
+			}
+		}
+		rest = rest[length:]
+	}
+	return options
+}
+
+// toDevice gives a packet that fits to the device of a route.
+func (n *Node) toDevice(from *Device, p ipPacket, r *Route) {
+	d := r.Device
+	next := r.Via
+	if !next.IsValid() {
+		next = p.dst
+	}
+	switch {
+	case !d.Up || !d.Carrier:
+		n.drop("Down", "DeviceGone")
+	case d.Kind == Loopback:
+		n.deliver(d, p, toHost, Local)
+	case d.Kind == IPIP:
+		n.encapIPIP(d, from, p, next)
+	case d.Raw:
+		n.result.Out = append(n.result.Out, Output{Port: d.Name, Bytes: p.bytes()})
+	case r.Type == Broadcast || next == everybody:
+		n.transmit(d, frame{dst: ethernet.Broadcast, src: d.MAC, kind: typeIPv4, payload: p.bytes()})
+	default:
+		n.toNeighbour(d, next, waitingPacket{packet: p, from: from})
+	}
+}
