@@ -136,7 +136,7 @@ type Stats struct {
 }
 
 // Dropped returns how many packets were dropped in all.
-func (s *Stats) Dropped() (n uint64) {
+func (s Stats) Dropped() (n uint64) {
 	for _, d := range s.Drops {
 		n += d
 	}
@@ -144,7 +144,7 @@ func (s *Stats) Dropped() (n uint64) {
 }
 
 // Check returns an error if packets were lost or counted twice. It means something only when no worker is at work.
-func (s *Stats) Check() error {
+func (s Stats) Check() error {
 	in, out := s.In+s.Made, s.Out+s.Delivered+s.Absorbed+s.Dropped()+s.Held
 	if in == out {
 		return nil

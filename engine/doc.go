@@ -16,7 +16,8 @@
 //
 // An [Engine] is one node. It has no goroutines, sockets or clock of its own: [Engine.Process] takes what a port has received and
 // gives what is to be sent to [Config].Output, [Engine.Tick] does what is due, and both are told the time. So the same engine runs
-// on real devices, and in tests and simulations with a time of their own, where equal calls have equal results.
+// on real devices, and in tests and simulations with a time of their own, where equal calls have equal results. Control calls have
+// the time of the last Process or Tick: call Tick first where that matters.
 //
 // Devices, addresses, routes, neighbours, FDB entries and switches have the names and the meaning that they have on Linux, one call
 // for what is a line of iproute2 there, beside traffic at any time. [Engine.SetPeer] is all that Flannel or Calico program for a

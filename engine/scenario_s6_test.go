@@ -217,8 +217,7 @@ func (a *agent) miss(m engine.Miss) {
 func (a *agent) reply(m engine.Miss) {
 	switch m.Kind {
 	case engine.MissNeighbour:
-		addr := netip.AddrFrom4([4]byte{byte(m.Addr >> 24), byte(m.Addr >> 16), byte(m.Addr >> 8), byte(m.Addr)})
-		a.node.Do(a.node.E.ReplaceNeigh(engine.Neigh{Addr: addr, Dev: m.Device, MAC: mac(vtep2)}))
+		a.node.Do(a.node.E.ReplaceNeigh(engine.Neigh{Addr: m.Addr, Dev: m.Device, MAC: mac(vtep2)}))
 	case engine.MissFDB:
 		a.node.Do(a.node.E.AddFDB(engine.FDBEntry{MAC: mac(vtep2), Dev: m.Device, Dst: ip("172.16.100.102"), Flags: fdb.Static}))
 	}

@@ -287,11 +287,11 @@ func (w *Worker) cut(b *packet.Buffer, mtu int) ([]*packet.Buffer, error) {
 // sourceOf chooses the source of a packet of the node's own.
 func (s *state) sourceOf(path *route.Path, hop route.NextHop, od *device, dst uint32) uint32 {
 	if path != nil {
-		if path.Type() == route.Local {
-			return dst
-		}
 		if src := path.Source(); src.IsValid() {
 			return number(src)
+		}
+		if path.Type() == route.Local {
+			return dst
 		}
 		return s.sourceFor(od, nextHop(&hop, dst), path.Scope())
 	}

@@ -305,7 +305,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 func (n *Node) Send(s engine.Send, payload []byte) error {
 	b := n.buffer(payload)
 	if b == nil {
-		return engine.ErrNoBuffer
+		return engine.ErrNoRoom
 	}
 	n.given++
 	return n.E.Send(b, s, n.net.now)
@@ -315,7 +315,7 @@ func (n *Node) Send(s engine.Send, payload []byte) error {
 func (n *Node) SendPacket(packet []byte) error {
 	b := n.buffer(packet)
 	if b == nil {
-		return engine.ErrNoBuffer
+		return engine.ErrNoRoom
 	}
 	n.given++
 	return n.E.SendPacket(b, n.net.now)
