@@ -217,11 +217,11 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	w.output(od, nextHop(hop, dst), b)
 }
 
-// decrementTTL counts a hop, and brings the checksum in step (RFC 1141).
+// decrementTTL counts a hop, and brings the checksum in step (RFC 1141); of the two forms of zero it makes 0, as Linux does.
 func decrementTTL(h *[ipv4.HeaderLen]byte) {
 	h[8]--
 	sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x0100
-	binary.BigEndian.PutUint16(h[10:], uint16(sum+sum>>16))
+	binary.BigEndian.PutUint16(h[10:], uint16(sum+(sum+1)>>16))
 }
 
 // nextHop returns the address that a packet for dst is sent to: the gateway's, or its own.
