@@ -33,6 +33,12 @@ type tunnelEnds struct {
 	byRemote    map[uint32][]*end // by the upper 24 bits of the remote address
 	byNeighbour map[uint64][]*end // by device and next hop in the underlay
 	variants    map[variant]*end
+
+	// See shortcut.go.
+	adjacencies atomic.Pointer[[]*adjacency] // grows; written with mu held
+	tags        map[uint64]uint32            // by device and gateway
+	adjacentTo  map[uint64][]*adjacency      // by neighbour
+	byMAC       map[uint64][]*adjacency      // by MAC address of the far VTEP
 }
 
 // end is one remote end of one tunnel device.
@@ -41,8 +47,9 @@ type end struct {
 	variant variant
 
 	// Guarded by tunnelEnds.mu.
-	changes uint64   // how often what the way depends on has changed
-	depends []uint64 // neighbours
+	changes  uint64   // how often what the way depends on has changed
+	depends  []uint64 // neighbours
+	adjacent []*adjacency
 }
 
 // variant names an end, with what an FDB entry may say in place of the device's own.
@@ -74,6 +81,8 @@ type way struct {
 func (t *tunnelEnds) init(e *Engine) {
 	t.e, t.index = e, wordmap.New(0)
 	t.list.Store(&[]*end{})
+	t.adjacencies.Store(&[]*adjacency{})
+	t.tags, t.adjacentTo, t.byMAC = map[uint64]uint32{}, map[uint64][]*adjacency{}, map[uint64][]*adjacency{}
 	t.byRemote, t.byNeighbour, t.variants = map[uint32][]*end{}, map[uint64][]*end{}, map[variant]*end{}
 }
 
@@ -185,6 +194,9 @@ func (t *tunnelEnds) forget(n *end) {
 		}
 	}
 	n.depends = n.depends[:0]
+	for _, a := range slices.Clone(n.adjacent) {
+		a.unresolve()
+	}
 }
 
 // neighbourChanged is told by the neighbour table.
@@ -194,8 +206,12 @@ func (t *tunnelEnds) neighbourChanged(c arp.Change) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, n := range slices.Clone(t.byNeighbour[endKey(c.Device, c.Addr)]) {
+	key := endKey(c.Device, c.Addr)
+	for _, n := range slices.Clone(t.byNeighbour[key]) {
 		t.forget(n)
+	}
+	for _, a := range t.adjacentTo[key] {
+		a.unresolve()
 	}
 }
 
@@ -247,6 +263,9 @@ func (t *tunnelEnds) forgetAll() {
 		for _, n := range ends {
 			t.forget(n)
 		}
+	}
+	for _, a := range *t.adjacencies.Load() {
+		a.unresolve()
 	}
 }
 

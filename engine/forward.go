@@ -127,7 +127,7 @@ func (w *Worker) ipDecide(d *device, b *packet.Buffer, src, dst uint32, path *ro
 
 // unreachable drops a packet and tells its sender.
 func (w *Worker) unreachable(d *device, b *packet.Buffer, code uint8, why Reason) {
-	w.noteRoute(b, nil, nil)
+	w.noteRoute(b, nil, route.Next{})
 	w.icmpUnroutable(b, icmp.Unreachable(code))
 	w.drop(d, b, why)
 }
@@ -172,16 +172,11 @@ func (w *Worker) ipGroup(d *device, b *packet.Buffer, dst uint32) {
 }
 
 // hopOf returns the next hop of a packet. Several are chosen from by its flow.
-func (w *Worker) hopOf(path *route.Path, b *packet.Buffer) *route.NextHop {
-	if hops := path.NextHops(); len(hops) == 1 {
-		return &hops[0]
+func (w *Worker) hopOf(path *route.Path, b *packet.Buffer) route.Next {
+	if hop, ok := path.Only(); ok {
+		return hop
 	}
-	hash := b.Hash()
-	if hash == 0 {
-		hash = w.e.hasher.IPv4(b.Bytes())
-		b.SetHash(hash)
-	}
-	return path.Hop(hash)
+	return path.Hop(w.packetHash(b)).Next()
 }
 
 // forward sends a packet on its way (ip_forward): checks that can fail come first, so that errors quote it as it came.
@@ -190,6 +185,9 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	hop := w.hopOf(path, b)
 	if w.trace != nil {
 		w.noteRoute(b, path, hop)
+	}
+	if hop.Gateway == 0 {
+		hop.Gateway = dst
 	}
 	od := w.st.device(hop.Device)
 	if od == nil {
@@ -206,7 +204,7 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 		mtu = od.mtu
 	}
 	if b.Len() > mtu {
-		w.forwardBig(d, od, b, dst, hop, mtu)
+		w.forwardBig(d, od, b, hop, mtu)
 		return
 	}
 	if od == d && d.conf.SendRedirects {
@@ -214,7 +212,10 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	}
 	w.total.Counters[IPForwDatagrams]++
 	decrementTTL(h)
-	w.output(od, nextHop(hop, dst), b)
+	if hop.Tag != 0 && w.shortcut(od, hop.Tag, b) {
+		return
+	}
+	w.output(od, hop.Gateway, b)
 }
 
 // decrementTTL counts a hop, and brings the checksum in step (RFC 1141); of the two forms of zero it makes 0, as Linux does.
@@ -233,7 +234,7 @@ func nextHop(hop *route.NextHop, dst uint32) uint32 {
 }
 
 // forwardBig forwards a packet that is larger than the MTU: in fragments, unless it must not be cut.
-func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, dst uint32, hop *route.NextHop, mtu int) {
+func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu int) {
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
 	gso, size := b.GSO()
 	fitsCut := gso != packet.GSONone && segmentLen(b, size) <= mtu
@@ -246,10 +247,10 @@ func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, dst uint32, hop *ro
 	w.total.Counters[IPForwDatagrams]++
 	decrementTTL(h)
 	if fitsCut {
-		w.output(od, nextHop(hop, dst), b)
+		w.output(od, hop.Gateway, b)
 		return
 	}
-	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, nextHop(hop, dst), f) })
+	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, hop.Gateway, f) })
 }
 
 // segmentLen returns how long the segments of a superframe are, in bytes of the IPv4 packet: headers as far as they can be read,
@@ -268,9 +269,9 @@ func segmentLen(b *packet.Buffer, size uint16) int {
 
 // redirect tells a sender that it has a shorter way, as both it and the next hop are on the link that the packet came from
 // (RFC 1812 section 5.2.7.2).
-func (w *Worker) redirect(d *device, b *packet.Buffer, hop *route.NextHop) {
+func (w *Worker) redirect(d *device, b *packet.Buffer, hop route.Next) {
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
-	gateway := nextHop(hop, binary.BigEndian.Uint32(h[16:]))
+	gateway := hop.Gateway
 	src := binary.BigEndian.Uint32(h[12:])
 	for _, a := range d.addrs {
 		if a.Prefix.Contains(AddrOf(src)) && a.Prefix.Contains(AddrOf(gateway)) {

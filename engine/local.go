@@ -246,7 +246,7 @@ func (w *Worker) heed(m icmp.Header, body []byte) {
 		return
 	}
 	if q.Protocol() == ipv4.ProtocolIPIP && len(data) >= 8 { // RFC 2003 section 4: soft state
-		if t := w.st.ipips.between(w.st, src, dst); t != nil {
+		if t := w.st.ipips.between(w.st, src, dst); t != nil && t.ipip.remote != 0 {
 			t.ipip.errors.note(w.now)
 		}
 	}

@@ -140,6 +140,7 @@ func (e *Engine) partsOf(p *Peer) (parts peerParts, err error) {
 	if d.ipip != nil && d.ipip.remote != 0 {
 		fault("Dev", "is %s, which has a remote end of its own", p.Dev)
 	}
+	hop.Tag = e.ends.tag(d, number(hop.Gateway))
 	if p.Direct {
 		if path := e.routes.LookupAddr(p.Node); path != nil && path.Type() == route.Unicast && path.Scope() == route.ScopeLink {
 			parts = peerParts{}

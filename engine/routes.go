@@ -186,7 +186,7 @@ func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 	case !d.up && kind == route.Unicast:
 		return hop, fmt.Errorf("Dev %s: %w (Network is down)", d.name, ErrDown)
 	}
-	hop.Device = d.index
+	hop.Device, hop.Tag = d.index, e.ends.tag(d, number(h.Via))
 	return hop, nil
 }
 

@@ -311,22 +311,22 @@ func (w *Worker) noteVXLAN(d *device, mac uint64, place fdb.Place) {
 	w.note(s)
 }
 
-// noteRoute notes the routing decision about the packet in b; path and hop are nil if there is none.
-func (w *Worker) noteRoute(b *packet.Buffer, path *route.Path, hop *route.NextHop) {
+// noteRoute notes the routing decision about the packet in b; path is nil if there is none.
+func (w *Worker) noteRoute(b *packet.Buffer, path *route.Path, hop route.Next) {
 	if w.trace == nil {
 		return
 	}
 	w.routeStep(binary.BigEndian.Uint32(b.Bytes()[16:]), path, hop)
 }
 
-func (w *Worker) routeStep(dst uint32, path *route.Path, hop *route.NextHop) {
+func (w *Worker) routeStep(dst uint32, path *route.Path, hop route.Next) {
 	s := Step{Stage: StageRoute, Addr: AddrOf(dst), Text: "no route"}
 	if x, err := w.e.routes.Get(s.Addr, 0); err == nil {
 		s.Prefix = x.Route.Prefix
 		s.Text = x.Route.Format(w.deviceName)
 	}
-	if path != nil && hop != nil {
-		s.Via, s.Gateway, s.MTU = w.deviceName(hop.Device), hop.Gateway, int(path.MTU())
+	if path != nil {
+		s.Via, s.Gateway, s.MTU = w.deviceName(hop.Device), optional(hop.Gateway), int(path.MTU())
 	}
 	w.note(s)
 }
@@ -341,7 +341,7 @@ func (w *Worker) deviceName(index uint32) string {
 
 // noteOut notes the way of a packet of the node's own.
 func (w *Worker) noteOut(out *outgoing, path *route.Path, hop route.NextHop) {
-	w.routeStep(out.dst, path, &hop)
+	w.routeStep(out.dst, path, hop.Next())
 }
 
 func (w *Worker) noteNeighbour(d *device, addr uint32, n arp.Neighbour) {

@@ -195,10 +195,11 @@ func (q *fdbWaits) take(match func(*waiting) bool) (out []waiting) {
 
 // fdbChanged is told by the table of a VXLAN device.
 func (e *Engine) fdbChanged(device uint32, c fdb.Change) {
+	mac := uint64(c.Key) & macBroadcast
+	e.ends.fdbEntryChanged(device, mac)
 	if !c.New.IsValid() {
 		return
 	}
-	mac := uint64(c.Key) & macBroadcast
 	e.back.pushFrames(e.waits.take(func(f *waiting) bool { return f.device == device && (f.mac == mac || mac == 0) }))
 }
 

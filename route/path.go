@@ -10,10 +10,35 @@ import (
 
 // Path is all that a route says but its prefix. It is immutable; routes that say the same have one Path.
 type Path struct {
+	// What packets need is together, in one cache line.
 	first   *NextHop           // of one next hop; nil if there is none, or are several
 	buckets *[bucketCount]byte // of several next hops: which one each slice of the hash space takes
-	route   Route              // without a prefix
+	only    Next               // first in numbers
+	mtu     uint32
+	kind    Type
+
+	route Route // without a prefix
 }
+
+// Next is a next hop in numbers, for the packet path.
+type Next struct {
+	Device  uint32
+	Gateway uint32 // IPv4 address, first byte the most significant; 0: the destination itself
+	Tag     uint32
+}
+
+// Next returns the next hop in numbers.
+func (h *NextHop) Next() Next {
+	n := Next{Device: h.Device, Tag: h.Tag}
+	if h.Gateway.Is4() {
+		b := h.Gateway.As4()
+		n.Gateway = binary.BigEndian.Uint32(b[:])
+	}
+	return n
+}
+
+// Only returns the next hop of a path that has one, and reports false for one that has none or several.
+func (p *Path) Only() (Next, bool) { return p.only, p.first != nil }
 
 // bucketCount is in how many slices the hash space is cut for routes with several next hops; a next hop's share is right to
 // within one of them.
@@ -23,10 +48,10 @@ const (
 )
 
 // Type returns what becomes of the packets.
-func (p *Path) Type() Type { return p.route.Type }
+func (p *Path) Type() Type { return p.kind }
 
 // MTU returns the greatest packet in bytes, 0 if the device's MTU decides.
-func (p *Path) MTU() uint32 { return p.route.MTU }
+func (p *Path) MTU() uint32 { return p.mtu }
 
 // Source returns the address for the node's own packets; it is not valid if the route names none.
 func (p *Path) Source() netip.Addr { return p.route.Source }
@@ -59,9 +84,10 @@ func (p *Path) Hop(hash uint32) *NextHop {
 func newPath(r Route, buckets *[bucketCount]byte) *Path {
 	r.Prefix = netip.Prefix{}
 	r.NextHops = slices.Clone(r.NextHops)
-	p := &Path{route: r, buckets: buckets}
+	p := &Path{route: r, buckets: buckets, kind: r.Type, mtu: r.MTU}
 	if len(r.NextHops) == 1 {
 		p.first = &r.NextHops[0]
+		p.only = p.first.Next()
 	}
 	return p
 }
