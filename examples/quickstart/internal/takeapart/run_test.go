@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The command as its users meet it: arguments and files in, text, JSON, pcapng and exit codes out.
 
@@ -23,11 +23,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/culvert-net/culvert/examples/quickstart/internal/cli"
 	"github.com/culvert-net/culvert/internal/pcapfile"
 	"github.com/culvert-net/culvert/internal/vectors"
 )
 
-var update = flag.Bool("update", false, "write testdata/quickstart.golden anew")
+var update = flag.Bool("update", false, "write testdata/demo.golden anew")
 
 // result is what a run did.
 type result struct {
@@ -35,7 +36,21 @@ type result struct {
 	stdout, stderr string
 }
 
-// quickstart runs the command.
+// run is the command without the flags that are not this package's: -r demo is meant where no -r is given.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	opt := Options{Read: Demo, Captures: os.DirFS("../..")}
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&opt.Read, "r", opt.Read, "")
+	flags.StringVar(&opt.Write, "w", "", "")
+	opt.Register(flags)
+	if flags.Parse(args) != nil {
+		return cli.Usage
+	}
+	return Run(ctx, opt, stdin, stdout, stderr)
+}
+
+// quickstart runs it.
 func quickstart(t testing.TB, stdin []byte, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -49,10 +64,10 @@ func (r result) lastLine() string {
 	return lines[len(lines)-1]
 }
 
-// golden returns one of the captures in testdata.
+// golden returns one of the captures that the program carries with it.
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", name))
+	b, err := os.ReadFile(filepath.Join("../../testdata", name))
 	require.NoError(t, err)
 	return b
 }
@@ -113,8 +128,8 @@ func ping(t testing.TB) []byte {
 	return framesOf(t, golden(t, "flannel_vxlan_echo_request.pcap"))[0].Data
 }
 
-func TestDefaultRunPrintsTheGoldenOutput(t *testing.T) {
-	const file = "testdata/quickstart.golden"
+func TestDemoPrintsTheGoldenOutput(t *testing.T) {
+	const file = "testdata/demo.golden"
 	r := quickstart(t, nil)
 	assert.Zero(t, r.code)
 	assert.Empty(t, r.stderr)
@@ -136,23 +151,12 @@ func TestQuietPrintsOnlyTables(t *testing.T) {
 	assert.Equal(t, 6, strings.Count(r.stdout, "\n"))
 }
 
-// The second half of the default run does not depend on what the first half was told to read.
-func TestDefaultRunWithOtherPorts(t *testing.T) {
+// The second half of the demo does not depend on what the first half was told to read.
+func TestDemoWithOtherPorts(t *testing.T) {
 	r := quickstart(t, nil, "-port", "1")
 	assert.Zero(t, r.code, r.stderr)
 	assert.Contains(t, r.stdout, "= IPIP: decapsulated, 84 bytes; encapsulated again (id 1), 118 bytes: identical")
 	assert.Equal(t, "13 frames read, none with a tunnel", r.lastLine())
-}
-
-func TestHelp(t *testing.T) {
-	r := quickstart(t, nil, "-h")
-	assert.Zero(t, r.code)
-	assert.Empty(t, r.stderr)
-	for _, f := range []string{"-r FILE", "-w FILE", "-port N", "-q", "-flows N", "-json", "-strict", "-h"} {
-		assert.Contains(t, r.stdout, "\n  "+f)
-	}
-	_, examples, _ := strings.Cut(r.stdout, "Examples:")
-	assert.Equal(t, 3, strings.Count(examples, "go run ./examples/quickstart"))
 }
 
 func TestUsageErrors(t *testing.T) {
@@ -161,19 +165,16 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown flag":           {[]string{"-x"}, "flag provided but not defined: -x"},
-		"file without -r":        {[]string{"a.pcap"}, "to read a file say -r a.pcap"},
-		"-r without a file":      {[]string{"-r"}, "flag needs an argument: -r"},
-		"-r with an empty name":  {[]string{"-r", ""}, "want a file name"},
 		"port 0":                 {[]string{"-port", "0"}, "want port numbers from 1 to 65535"},
 		"port too large":         {[]string{"-port", "65536"}, "want port numbers from 1 to 65535"},
 		"port missing in a list": {[]string{"-port", "4789,"}, "want port numbers from 1 to 65535"},
-		"negative flows":         {[]string{"-flows", "-1"}, "-flows is -1: want 0 (all) or more"},
+		"flows in words":         {[]string{"-flows", "all"}, "want 0 (all) or more"},
+		"negative flows":         {[]string{"-flows", "-1"}, "want 0 (all) or more"},
 		"-w over -r":             {[]string{"-r", capture, "-w", capture}, "would overwrite the file that -r reads"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := quickstart(t, nil, c.args...)
-			assert.Equal(t, exitUsage, r.code)
+			assert.Equal(t, cli.Usage, r.code)
 			assert.Empty(t, r.stdout)
 			assert.Contains(t, r.stderr, c.want)
 		})
@@ -181,7 +182,7 @@ func TestUsageErrors(t *testing.T) {
 	in, err := os.Open(capture)
 	require.NoError(t, err)
 	defer in.Close() //nolint:errcheck // read only
-	assert.Equal(t, exitUsage, run(t.Context(), []string{"-r", "-", "-w", capture}, in, io.Discard, io.Discard))
+	assert.Equal(t, cli.Usage, run(t.Context(), []string{"-r", "-", "-w", capture}, in, io.Discard, io.Discard))
 	content, err := os.ReadFile(capture)
 	require.NoError(t, err)
 	assert.Equal(t, golden(t, "flannel_vxlan_http.pcap"), content, "the capture was overwritten")
@@ -199,7 +200,7 @@ func TestUnreadableInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out.pcapng")
 			r := quickstart(t, nil, "-r", c.file, "-w", out)
-			assert.Equal(t, exitFault, r.code)
+			assert.Equal(t, cli.Fault, r.code)
 			assert.Contains(t, r.stderr, c.want)
 			assert.Equal(t, 1, strings.Count(r.stderr, "\n"), r.stderr)
 		})
@@ -228,7 +229,7 @@ func TestTruncatedFiles(t *testing.T) {
 			require.Zero(t, r.code, "cut at %d", cut)
 			require.Empty(t, r.stderr)
 		} else {
-			require.Equal(t, exitFault, r.code, "cut at %d", cut)
+			require.Equal(t, cli.Fault, r.code, "cut at %d", cut)
 			require.Contains(t, r.stderr, "quickstart: standard input: ")
 		}
 		if cut > header && cut != ends[frames] {
@@ -309,8 +310,8 @@ func TestBrokenStandardOutput(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"closed, as by head": {&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}, exitOK, ""},
-		"full":               {syscall.ENOSPC, exitFault, "quickstart: writing standard output: no space left on device\n"},
+		"closed, as by head": {&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}, cli.OK, ""},
+		"full":               {syscall.ENOSPC, cli.Fault, "quickstart: writing standard output: no space left on device\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
@@ -349,13 +350,13 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestUnwritableFile(t *testing.T) {
 	r := quickstart(t, nil, "-w", filepath.Join(t.TempDir(), "no", "such", "directory"))
-	assert.Equal(t, exitFault, r.code)
+	assert.Equal(t, cli.Fault, r.code)
 	assert.Empty(t, r.stdout)
 	assert.Contains(t, r.stderr, "no such file or directory")
 
 	var stderr, stdout bytes.Buffer
 	code := run(t.Context(), []string{"-w", "-", "-q"}, nil, &failing{0, syscall.ENOSPC}, &stderr)
-	assert.Equal(t, exitFault, code)
+	assert.Equal(t, cli.Fault, code)
 	assert.Contains(t, stderr.String(), "quickstart: writing standard output: no space left on device\n")
 	assert.Contains(t, stderr.String(), "13 frames read", "the tables are printed all the same")
 	assert.Empty(t, stdout.String())
@@ -366,7 +367,7 @@ func TestInterrupt(t *testing.T) {
 	cancel()
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, []string{"-r", "-"}, &endless{capture: golden(t, "flannel_vxlan_http.pcap")}, &stdout, &stderr)
-	assert.Equal(t, exitFault, code)
+	assert.Equal(t, cli.Fault, code)
 	assert.Equal(t, "quickstart: standard input: interrupted after frame 0\n", stderr.String())
 	assert.Contains(t, stdout.String(), "0 frames read")
 }
@@ -406,9 +407,9 @@ func TestCaptures(t *testing.T) {
 		for _, flags := range [][]string{nil, {"-json"}, {"-strict", "-q"}} {
 			out := filepath.Join(t.TempDir(), "out.pcapng")
 			r := quickstart(t, nil, append([]string{"-r", file, "-w", out}, flags...)...)
-			want := exitOK
+			want := cli.OK
 			if strings.Contains(r.lastLine(), " rejected, ") || strings.HasSuffix(r.lastLine(), " rejected") {
-				want = exitFault
+				want = cli.Fault
 			}
 			assert.Equal(t, want, r.code, "%s: %s", file, r.stderr)
 			assert.Empty(t, r.stderr, file)
@@ -439,7 +440,7 @@ func FuzzRun(f *testing.F) {
 		}
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), args, bytes.NewReader(capture), &stdout, &stderr)
-		require.Contains(t, []int{exitOK, exitFault}, code)
+		require.Contains(t, []int{cli.OK, cli.Fault}, code)
 		framesOf(t, stdout.Bytes())
 		if flags&1 == 0 {
 			return
