@@ -1,6 +1,17 @@
-// Command quickstart takes tunnels apart and puts them together again: it reads captured frames layer by layer, takes the
-// inner frames out of VXLAN and IPIP, encapsulates them anew with the same identification and ports, and compares the
-// result with the capture byte for byte. internal/takeapart is the whole of it. Run it with -h for everything else.
+// Command quickstart shows culvert at work, on two clusters of two nodes each that it sets up in memory: on one node a pod
+// pings a pod on the other, and every hop is printed as a capture there would show it, with the reasons why the packet went
+// that way. It needs no privileges and touches no network.
+//
+//	go run ./examples/quickstart                      # through Flannel's VXLAN, then through Flannel's IPIP tunnel
+//	go run ./examples/quickstart -w hops.pcapng       # and all hops as a file for Wireshark
+//	go run ./examples/quickstart -r trace.pcapng      # the other job: your capture, its tunnels taken apart and rebuilt
+//
+// Run it with -h for everything else.
+//
+// To read how a node is set up, start with flannel.go, flannel_vxlan.go and flannel_ipip.go: each call stands beside the
+// command of iproute2 that does the same on Linux. pod.go pings, network.go is the wires between engines and the clock,
+// capture.go the taps on devices, show.go and pcapng.go what becomes of what they saw, options.go the command line.
+// internal/takeapart is the whole of -r.
 package main
 
 import (
@@ -41,6 +52,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err != nil:
 		fmt.Fprintf(stderr, "quickstart: %v\nRun with -h for the flags and examples.\n", err)
 		return cli.Usage
+	case opt.Read != "":
+		return takeapart.Run(ctx, opt, stdin, stdout, stderr)
 	}
-	return takeapart.Run(ctx, opt, stdin, stdout, stderr)
+	return ping(opt.Write, stdout, stderr)
 }
