@@ -24,14 +24,16 @@ Usage: go run ./examples/quickstart [-w FILE]
                to standard error. With -r: write what was in the tunnels
   -r FILE      read FILE: pcap or pcapng, gzip too; - is standard input. Link types: Ethernet, raw IP,
                Linux cooked (what tcpdump -i any writes)
-  -r demo      read two captures of real Flannel clusters that the program carries with it (a file of that name: ./demo)
+  -r demo      read two captures of real Flannel clusters that the program carries with it; a file of
+               that name is ./demo
   -h           print this
 
 Only with -r:
   -port N,...  UDP destination ports of VXLAN (default 4789,8472)
   -q           print only the tables
   -flows N     print at most N flows (default 50), 0 for all
-  -json        print one JSON object a frame and one with the tables, instead of text; field names: jsonfields.go
+  -json        print one JSON object a frame and one with the tables, instead of text; the fields are in
+               internal/takeapart/jsonfields.go
   -strict      reject frames with wrong checksums; partial ones, as offloads leave them at a sender, are not wrong
 
 Examples:

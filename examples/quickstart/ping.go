@@ -40,19 +40,19 @@ func newCluster(title, device string, plan [2]*node, tunnel tunnelSetUp) (*clust
 
 // start sets up a node and its pod.
 func (c *cluster) start(i int, n *node, tunnel tunnelSetUp) error {
-	node, err1 := c.add(n.name, nil)
-	pod, err2 := c.add(n.pod.name, c.local)
-	if err := errors.Join(err1, err2); err != nil {
+	var errs [2]error
+	c.nodes[i], errs[0] = c.add(n.name, nil)
+	c.pods[i], errs[1] = c.add(n.pod.name, c.local)
+	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	c.nodes[i], c.pods[i] = node, pod
 	err := errors.Join(
-		n.setUp(node.Engine),
-		tunnel(n, node.Engine, c.plan[1-i]),
-		n.pod.setUp(pod.Engine, n.gateway.Addr(), n.mtu),
-		c.capture(node, n.veth, c.device, n.nic),
+		n.setUp(c.nodes[i].Engine),
+		tunnel(n, c.nodes[i].Engine, c.plan[1-i]),
+		n.pod.setUp(c.pods[i].Engine, n.gateway.Addr(), n.mtu),
+		c.capture(c.nodes[i], n.veth, c.device, n.nic),
 	)
-	c.wire(node, n.veth, pod, "eth0")
+	c.wire(c.nodes[i], n.veth, c.pods[i], "eth0")
 	return err
 }
 
