@@ -22,7 +22,8 @@ Pod A pings pod B on the other node. This is what captures on the nodes' devices
 `
 
 const outro = `
--w hops.pcapng writes all this for Wireshark, -r your.pcap takes your own captures apart, -h says more.
+-w hops.pcapng writes all this for Wireshark (where UDP port 8472 wants 'Decode As' VXLAN), -r your.pcap takes your own captures
+apart, -h says more.
 `
 
 // viewer prints what was seen in one cluster.
