@@ -1,21 +1,22 @@
-// Command quickstart takes tunnels apart and puts them together again: it reads captured frames layer by layer, takes the
-// inner frames out of VXLAN and IPIP, encapsulates them anew with the same identification and ports, and compares the
-// result with the capture byte for byte.
+// Command quickstart shows culvert at work, on two clusters of two nodes each that it sets up in memory: on one node a pod
+// pings a pod on the other, and every hop is printed as a capture there would show it, with the reasons why the packet went
+// that way. It needs no privileges and touches no network.
 //
-//	go run ./examples/quickstart                      # two real Flannel captures that it carries with it
-//	go run ./examples/quickstart -r trace.pcapng      # yours
-//	tcpdump -i any -w - | go run ./examples/quickstart -r -
+//	go run ./examples/quickstart                      # through Flannel's VXLAN, then through Flannel's IPIP tunnel
+//	go run ./examples/quickstart -w hops.pcapng       # and all hops as a file for Wireshark
+//	go run ./examples/quickstart -r trace.pcapng      # the other job: your capture, its tunnels taken apart and rebuilt
 //
-// It needs no privileges. Run it with -h for everything else.
+// Run it with -h for everything else.
 //
-// The files, in the order in which a frame meets them: options.go, input.go and link.go (where frames come from), frame.go
-// and checksums.go (what is in them), rebuild.go and why.go (the tunnels), flows.go and notes.go (what is counted), text.go,
-// tables.go, json.go, jsonfields.go and output.go (what is shown), write.go (the -w file), session.go (a whole run), demo.go
-// (the run without arguments).
+// To read how a node is set up, start with flannel.go, flannel_vxlan.go and flannel_ipip.go: each call stands beside the
+// command of iproute2 that does the same on Linux. pod.go pings, network.go is the wires between engines and the clock,
+// capture.go the taps on devices, show.go and pcapng.go what becomes of what they saw, options.go the command line.
+// internal/takeapart is the whole of -r.
 package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,14 +24,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/culvert-net/culvert/examples/quickstart/internal/cli"
+	"github.com/culvert-net/culvert/examples/quickstart/internal/takeapart"
 )
 
-// Exit codes.
-const (
-	exitOK    = 0
-	exitFault = 1 // something could not be read or written, or -strict rejected a frame
-	exitUsage = 2
-)
+// captures are of two real clusters; testdata/README.md says which.
+//
+//go:embed testdata/flannel_vxlan_echo_request.pcap testdata/flannel_vxlan_http.pcap
+var captures embed.FS
 
 func main() {
 	// A closed standard output, as by `| head`, then shows as a write error, and a -w file is still finished.
@@ -40,27 +42,18 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the command: args are without its name, the result is the exit code. When ctx ends, it stops between two frames
-// and still prints the tables.
+// run is the command: args are without its name, the result is the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	opt, err := parseOptions(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, help)
-		return exitOK
+		return cli.OK
 	case err != nil:
 		fmt.Fprintf(stderr, "quickstart: %v\nRun with -h for the flags and examples.\n", err)
-		return exitUsage
+		return cli.Usage
+	case opt.Read != "":
+		return takeapart.Run(ctx, opt, stdin, stdout, stderr)
 	}
-	s, err := newSession(opt, stdin, stdout, stderr)
-	var usage usageError
-	switch {
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "quickstart: %v\n", err)
-		return exitUsage
-	case err != nil:
-		fmt.Fprintf(stderr, "quickstart: %v\n", err)
-		return exitFault
-	}
-	return s.run(ctx)
+	return ping(opt.Write, stdout, stderr)
 }

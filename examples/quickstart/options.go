@@ -3,97 +3,71 @@ package main
 // The command line.
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
-	"github.com/culvert-net/culvert/vxlan"
+	"github.com/culvert-net/culvert/examples/quickstart/internal/cli"
+	"github.com/culvert-net/culvert/examples/quickstart/internal/takeapart"
 )
 
-const help = `quickstart reads captured frames layer by layer, takes the inner frames out of VXLAN and IPIP tunnels,
-encapsulates them again with the same identification and ports, and compares byte for byte.
+const help = `quickstart runs two small clusters in memory: a pod pings a pod on another node, first through Flannel's VXLAN tunnel,
+then through its IPIP tunnel. Every hop is printed in tcpdump's words, then why each node did what it did.
 
-Usage: go run ./examples/quickstart [flags]
+With -r it does another job: it reads captured frames layer by layer, takes the inner frames out of VXLAN and IPIP
+tunnels, encapsulates them again with the same identification and ports, and compares byte for byte.
 
-Without flags it reads two captures of Flannel clusters that it carries with it, and builds an IPIP packet.
+Usage: go run ./examples/quickstart [-w FILE]
+       go run ./examples/quickstart -r FILE [flags]
 
+  -w FILE      write the hops to FILE as pcapng, an interface for each; - is standard output, the text then goes
+               to standard error. With -r: write what was in the tunnels
   -r FILE      read FILE: pcap or pcapng, gzip too; - is standard input. Link types: Ethernet, raw IP,
                Linux cooked (what tcpdump -i any writes)
-  -w FILE      write what was in the tunnels to FILE as pcapng, for Wireshark; - is standard output, the
-               text then goes to standard error
+  -r demo      read two captures of real Flannel clusters that the program carries with it; a file of
+               that name is ./demo
+  -h           print this
+
+Only with -r:
   -port N,...  UDP destination ports of VXLAN (default 4789,8472)
   -q           print only the tables
   -flows N     print at most N flows (default 50), 0 for all
-  -json        print one JSON object a frame and one with the tables, instead of text; jsonfields.go names the fields
+  -json        print one JSON object a frame and one with the tables, instead of text; the fields are in
+               internal/takeapart/jsonfields.go
   -strict      reject frames with wrong checksums; partial ones, as offloads leave them at a sender, are not wrong
-  -h           print this
 
 Examples:
+  go run ./examples/quickstart                                  see a ping cross two nodes
+  go run ./examples/quickstart -w hops.pcapng                   the same for Wireshark; tshark shows it in a terminal:
+    tshark -r hops.pcapng -d udp.port==8472,vxlan -T fields -e frame.interface_name -e _ws.col.Info
   go run ./examples/quickstart -r trace.pcapng.gz -q            which flows are in which tunnels?
   go run ./examples/quickstart -r trace.pcap -w inner.pcapng    the traffic without its tunnels
   sudo tcpdump -i any -U -w - udp port 8472 | go run ./examples/quickstart -r - -json | jq .levels
 
-Exit status: 0 if all could be read, 1 if not, or if -strict rejected a frame, 2 for a wrong command line.
+Exit status: 0 if all went well, 1 if a ping was not answered, something could not be read or written, or -strict
+rejected a frame, 2 for a wrong command line.
 `
 
-// options are the flags.
-type options struct {
-	read, write string // file names; "-" is standard input or output, "" none
-	ports       []uint16
-	flows       int
-	quiet       bool
-	json        bool
-	strict      bool
-}
-
-// parseOptions reads the command line. Its errors are for the user; flag.ErrHelp asks for help.
-func parseOptions(args []string) (options, error) {
-	opt := options{ports: []uint16{vxlan.Port, vxlan.PortLinux}}
-	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // run prints the error, once
-	fs.Func("r", "", named(&opt.read))
-	fs.Func("w", "", named(&opt.write))
-	fs.Func("port", "", func(s string) (err error) {
-		opt.ports, err = parsePorts(s)
-		return err
-	})
-	fs.IntVar(&opt.flows, "flows", 50, "")
-	fs.BoolVar(&opt.quiet, "q", false, "")
-	fs.BoolVar(&opt.json, "json", false, "")
-	fs.BoolVar(&opt.strict, "strict", false, "")
-	switch err := fs.Parse(args); {
-	case err != nil:
+// parseOptions reads the command line. Its errors are for the user; flag.ErrHelp asks for help. Without Read, only Write
+// means anything.
+func parseOptions(args []string) (takeapart.Options, error) {
+	opt := takeapart.Options{Captures: captures}
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // run prints the error, once
+	flags.Func("r", "", cli.Named(&opt.Read))
+	flags.Func("w", "", cli.Named(&opt.Write))
+	opt.Register(flags)
+	if err := flags.Parse(args); err != nil {
 		return opt, err
-	case fs.NArg() > 0:
-		return opt, fmt.Errorf("unexpected argument %q: to read a file say -r %[1]s", fs.Arg(0))
-	case opt.flows < 0:
-		return opt, fmt.Errorf("-flows is %d: want 0 (all) or more", opt.flows)
 	}
-	return opt, nil
-}
-
-// named stores a flag's file name, which must not be empty: an unset shell variable is not 'no file'.
-func named(to *string) func(string) error {
-	return func(s string) error {
-		if s == "" {
-			return errors.New("want a file name, or - for standard input and output")
+	if flags.NArg() > 0 {
+		return opt, fmt.Errorf("unexpected argument %q: to read a file say -r %[1]s", flags.Arg(0))
+	}
+	var err error
+	flags.Visit(func(f *flag.Flag) {
+		if err == nil && opt.Read == "" && f.Name != "w" {
+			err = fmt.Errorf("-%s says how captured frames are read: name a capture with -r, such as -r demo", f.Name)
 		}
-		*to = s
-		return nil
-	}
-}
-
-func parsePorts(s string) ([]uint16, error) {
-	var ports []uint16
-	for field := range strings.SplitSeq(s, ",") {
-		n, err := strconv.ParseUint(strings.TrimSpace(field), 10, 16)
-		if err != nil || n == 0 {
-			return nil, errors.New("want port numbers from 1 to 65535 with commas between them, such as 4789,8472")
-		}
-		ports = append(ports, uint16(n))
-	}
-	return ports, nil
+	})
+	return opt, err
 }

@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The report as text.
 

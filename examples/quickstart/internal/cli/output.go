@@ -1,4 +1,4 @@
-package main
+package cli
 
 // Output that remembers its first error, so that printing need not be checked line by line.
 
@@ -10,16 +10,17 @@ import (
 	"syscall"
 )
 
-// output is a buffered writer with a sticky error.
-type output struct {
+// Output is a buffered writer with a sticky error.
+type Output struct {
 	buf *bufio.Writer
 	err error
 }
 
-func newOutput(w io.Writer) *output { return &output{buf: bufio.NewWriterSize(w, 64<<10)} }
+// NewOutput returns an Output for w.
+func NewOutput(w io.Writer) *Output { return &Output{buf: bufio.NewWriterSize(w, 64<<10)} }
 
 // Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
@@ -28,20 +29,23 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, o.err
 }
 
-// flush hands on what is buffered.
-func (o *output) flush() {
+// Flush hands on what is buffered.
+func (o *Output) Flush() {
 	if o.err == nil {
 		o.err = o.buf.Flush()
 	}
 }
 
-// closed reports whether the reader went away, as `| head` does: no error, but nobody to print for.
-func closed(err error) bool {
+// Err returns the first error.
+func (o *Output) Err() error { return o.err }
+
+// Closed reports whether the reader went away, as `| head` does: no error, but nobody to print for.
+func Closed(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }
 
-// isTerminal reports whether w is a character device, as a terminal is, but not the null device.
-func isTerminal(w any) bool {
+// IsTerminal reports whether w is a character device, as a terminal is, but not the null device.
+func IsTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

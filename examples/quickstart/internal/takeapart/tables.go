@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The tables at the end of the text report.
 

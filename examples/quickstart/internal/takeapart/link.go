@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // Link types: what stands in front of a packet in a capture.
 

@@ -1,12 +1,12 @@
-package main
+package takeapart
 
 // Where frames come from, and how far reading has got.
 
 import (
 	"bytes"
-	"embed"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -22,13 +22,8 @@ type input struct {
 	close   func() error
 }
 
-// captures are the two that the program carries with it; testdata/README.md says where they come from.
-//
-//go:embed testdata/flannel_vxlan_echo_request.pcap testdata/flannel_vxlan_http.pcap
-var captures embed.FS
-
 // embedded returns the captures that the program carries with it.
-func embedded() ([]input, error) {
+func embedded(captures fs.FS) ([]input, error) {
 	var inputs []input
 	for _, c := range []struct{ name, heading string }{
 		{
@@ -42,7 +37,7 @@ func embedded() ([]input, error) {
 				"The pod offers mss 1410 (#3), not 1460: its MTU leaves room for the tunnel's 50 bytes.",
 		},
 	} {
-		data, err := captures.ReadFile("testdata/" + c.name)
+		data, err := fs.ReadFile(captures, "testdata/"+c.name)
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The objects of the JSON report. Their field names are stable; fields that do not apply are left out. Lengths are in bytes,
 // checksums and reserved bits are numbers, addresses are text.

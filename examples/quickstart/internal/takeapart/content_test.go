@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // What the command finds in frames: tunnels rebuilt or not and why, checksums, link types, tables, JSON, the -w file.
 
@@ -20,6 +20,7 @@ import (
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/examples/quickstart/internal/cli"
 	"github.com/culvert-net/culvert/internal/pcapfile"
 	"github.com/culvert-net/culvert/internal/vectors"
 	"github.com/culvert-net/culvert/ipv4"
@@ -150,7 +151,7 @@ func reservedBits(v vectors.Vector) bool {
 	return false
 }
 
-// session is a frame of the HTTP session with 78 bytes of TCP payload: #5 of the default run.
+// session is a frame of the HTTP session with 78 bytes of TCP payload: #5 of the demo.
 func session5(t *testing.T) []byte {
 	t.Helper()
 	return framesOf(t, golden(t, "flannel_vxlan_http.pcap"))[3].Data
@@ -255,7 +256,7 @@ func TestChecksums(t *testing.T) {
 				assert.Zero(t, strict.code)
 				return
 			}
-			assert.Equal(t, exitFault, strict.code)
+			assert.Equal(t, cli.Fault, strict.code)
 			assert.Contains(t, strict.stdout, "! rejected: wrong checksum (-strict)")
 			assert.True(t, strings.HasSuffix(strict.lastLine(), ", 1 rejected"), strict.lastLine())
 			assert.NotContains(t, strict.stdout, "TUNNEL", "a rejected frame is in no flow")

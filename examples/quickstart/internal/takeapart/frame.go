@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // One frame: walked, its checksums verified, its tunnels rebuilt.
 
@@ -44,11 +44,11 @@ type inspector struct {
 	frame          frame
 }
 
-func newInspector(opt options) (*inspector, error) {
-	whole, err1 := dissect.New(dissect.Config{VXLANPorts: opt.ports})
-	partial, err2 := dissect.New(dissect.Config{VXLANPorts: opt.ports, Partial: true})
+func newInspector(opt Options) (*inspector, error) {
+	whole, err1 := dissect.New(dissect.Config{VXLANPorts: opt.Ports})
+	partial, err2 := dissect.New(dissect.Config{VXLANPorts: opt.Ports, Partial: true})
 	rebuild, err3 := newRebuilder()
-	return &inspector{whole: whole, partial: partial, rebuild: rebuild, strict: opt.strict}, errors.Join(err1, err2, err3)
+	return &inspector{whole: whole, partial: partial, rebuild: rebuild, strict: opt.Strict}, errors.Join(err1, err2, err3)
 }
 
 // inspect returns what is in p, valid until the next call.

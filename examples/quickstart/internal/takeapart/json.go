@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The report as JSON: one object a frame, and a last one with the tables. jsonfields.go says what is in them.
 

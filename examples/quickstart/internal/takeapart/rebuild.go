@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // Rebuilding: each tunnel of a frame is taken off by a decapsulator and put on again by an encapsulator.
 

@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // Checksums: which are wrong, and which only look so because an offload had not filled them in when the frame was captured.
 

@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The table of what was not read, not rebuilt or not right, and why; and the sums of the run.
 

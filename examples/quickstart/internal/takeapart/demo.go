@@ -1,11 +1,12 @@
-package main
+package takeapart
 
-// The run without arguments: what it says around the captures that it carries with it, and the same ping through IPIP.
+// The run of -r demo: what it says around the captures that it carries with it, and the same ping through IPIP.
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"github.com/culvert-net/culvert/dissect"
@@ -23,7 +24,7 @@ identification and UDP source port, the result must be identical to what was cap
 `
 
 func (s *session) intro() {
-	if !s.opt.quiet && !s.opt.json {
+	if !s.opt.Quiet && !s.opt.JSON {
 		fmt.Fprint(s.text, intro)
 	}
 }
@@ -42,7 +43,7 @@ var (
 
 // demo sends the packet of the first capture through an IPIP tunnel and reads it as if it had been captured.
 func (s *session) demo() {
-	if s.opt.quiet || s.opt.json {
+	if s.opt.Quiet || s.opt.JSON {
 		return
 	}
 	s.report.heading("The same ping through Flannel's other tunnel, IPIP, from node 172.12.1.11 to node 172.12.1.12")
@@ -52,7 +53,7 @@ func (s *session) demo() {
 }
 
 func (s *session) ipip() error {
-	inner, err := innerPing()
+	inner, err := innerPing(s.opt.Captures)
 	if err != nil {
 		return err
 	}
@@ -78,8 +79,8 @@ func (s *session) ipip() error {
 }
 
 // innerPing returns the IPv4 packet inside the first embedded capture.
-func innerPing() ([]byte, error) {
-	inputs, err := embedded()
+func innerPing(captures fs.FS) ([]byte, error) {
+	inputs, err := embedded(captures)
 	if err != nil {
 		return nil, err
 	}

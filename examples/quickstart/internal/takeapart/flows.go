@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The table of tunnels and inner flows.
 

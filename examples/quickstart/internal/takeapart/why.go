@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // Why a rebuilt tunnel is not what was captured: what in the outer headers is not the tunnel's own doing, or not what Linux
 // does.

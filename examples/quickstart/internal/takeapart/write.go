@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // The -w file: what was in the tunnels, as pcapng.
 

@@ -1,4 +1,4 @@
-package main
+package takeapart
 
 // One run: from the inputs through the inspector into the report, the tables and the -w file.
 
@@ -10,16 +10,17 @@ import (
 	"os"
 	"time"
 
+	"github.com/culvert-net/culvert/examples/quickstart/internal/cli"
 	"github.com/culvert-net/culvert/internal/pcapfile"
 )
 
 // session is one run of the command.
 type session struct {
-	opt    options
+	opt    Options
 	inputs []input
 	stderr io.Writer
 
-	text      *output // what the report is written to
+	text      *cli.Output // what the report is written to
 	textName  string
 	report    report
 	inspector *inspector
@@ -27,20 +28,16 @@ type session struct {
 	progress  progress
 
 	inner     *innerWriter // nil without -w
-	innerName string
-	closeFile func() error
+	innerFile cli.Created
 
 	failed bool
 }
 
-// usageError is an error of the command line that shows only when files are looked at.
-type usageError struct{ error }
-
 // newSession opens all files. Nothing is created when the input cannot be read.
-func newSession(opt options, stdin io.Reader, stdout, stderr io.Writer) (*session, error) {
+func newSession(opt Options, stdin io.Reader, stdout, stderr io.Writer) (*session, error) {
 	s := &session{
-		opt: opt, stderr: stderr, closeFile: func() error { return nil },
-		tables:   tables{flows: newFlowTable(), notes: newNoteTable(), limit: opt.flows},
+		opt: opt, stderr: stderr,
+		tables:   tables{flows: newFlowTable(), notes: newNoteTable(), limit: opt.Flows},
 		progress: progress{out: stderr, now: time.Now, last: time.Now()},
 	}
 	var err error
@@ -52,15 +49,15 @@ func newSession(opt options, stdin io.Reader, stdout, stderr io.Writer) (*sessio
 	}
 	text := stdout
 	s.textName = "standard output"
-	if opt.write == "-" {
+	if opt.Write == "-" {
 		text, s.textName = stderr, "standard error"
 	}
-	s.text = newOutput(text)
-	s.report = &textReport{out: s.text, quiet: opt.quiet}
-	if opt.json {
-		s.report = newJSONReport(s.text, opt.quiet)
+	s.text = cli.NewOutput(text)
+	s.report = &textReport{out: s.text, quiet: opt.Quiet}
+	if opt.JSON {
+		s.report = newJSONReport(s.text, opt.Quiet)
 	}
-	if isTerminal(text) && !opt.quiet { // frames rolling by show progress enough
+	if cli.IsTerminal(text) && !opt.Quiet { // frames rolling by show progress enough
 		s.progress.out = nil
 	}
 	return s, s.create(stdin, stdout)
@@ -68,41 +65,30 @@ func newSession(opt options, stdin io.Reader, stdout, stderr io.Writer) (*sessio
 
 // open opens the inputs.
 func (s *session) open(stdin io.Reader) (err error) {
-	if s.opt.read == "" {
-		s.inputs, err = embedded()
+	if s.opt.Read == Demo {
+		s.inputs, err = embedded(s.opt.Captures)
 		return err
 	}
-	if s.opt.read == "-" && isTerminal(stdin) {
-		return usageError{errors.New("-r - reads a capture from standard input, which is a terminal: pipe one in")}
+	if s.opt.Read == "-" && cli.IsTerminal(stdin) {
+		return cli.UsageError{Text: "-r - reads a capture from standard input, which is a terminal: pipe one in"}
 	}
-	in, err := openInput(s.opt.read, stdin)
+	in, err := openInput(s.opt.Read, stdin)
 	s.inputs = []input{in}
 	return err
 }
 
 // create creates the -w file, unless it is the one being read.
-func (s *session) create(stdin io.Reader, stdout io.Writer) error {
-	s.innerName = s.opt.write
-	switch s.opt.write {
-	case "":
+func (s *session) create(stdin io.Reader, stdout io.Writer) (err error) {
+	if s.opt.Write == "" {
 		return nil
-	case "-":
-		if isTerminal(stdout) {
-			return usageError{errors.New("-w - writes pcapng to standard output, which is a terminal: redirect it")}
-		}
-		s.innerName = "standard output"
-	default:
-		if sameFile(s.opt.read, stdin, s.opt.write) {
-			return usageError{fmt.Errorf("-w %s would overwrite the file that -r reads", s.opt.write)}
-		}
-		f, err := os.Create(s.opt.write)
-		if err != nil {
-			return err
-		}
-		stdout, s.closeFile = f, f.Close
 	}
-	var err error
-	s.inner, err = newInnerWriter(stdout)
+	if s.opt.Write != "-" && sameFile(s.opt.Read, stdin, s.opt.Write) {
+		return cli.UsageError{Text: fmt.Sprintf("-w %s would overwrite the file that -r reads", s.opt.Write)}
+	}
+	if s.innerFile, err = cli.Create(s.opt.Write, stdout); err != nil {
+		return err
+	}
+	s.inner, err = newInnerWriter(s.innerFile)
 	return err
 }
 
@@ -118,27 +104,27 @@ func sameFile(read string, stdin io.Reader, write string) bool {
 
 // run reads everything and returns the exit code.
 func (s *session) run(ctx context.Context) int {
-	if s.opt.read == "" {
+	if s.opt.Read == Demo {
 		s.intro()
 	}
 	for i := range s.inputs {
 		s.read(ctx, &s.inputs[i])
 	}
-	if s.opt.read == "" && ctx.Err() == nil {
+	if s.opt.Read == Demo && ctx.Err() == nil {
 		s.demo()
 	}
 	s.report.summary(&s.tables)
 	s.finish()
 	if s.failed || s.tables.totals.rejected > 0 {
-		return exitFault
+		return cli.Fault
 	}
-	return exitOK
+	return cli.OK
 }
 
 // fail reports an error and goes on.
 func (s *session) fail(format string, args ...any) {
 	s.failed = true
-	s.text.flush() // so that both outputs on one terminal are in order
+	s.text.Flush() // so that both outputs on one terminal are in order
 	fmt.Fprintf(s.stderr, "quickstart: "+format+"\n", args...)
 }
 
@@ -168,11 +154,11 @@ func (s *session) read(ctx context.Context, in *input) {
 			return
 		}
 		s.one(p)
-		if s.opt.read == "-" {
-			s.text.flush() // somebody may be watching
+		if s.opt.Read == "-" {
+			s.text.Flush() // somebody may be watching
 		}
 		s.progress.at(&s.tables.totals, in, count)
-		if s.text.err != nil && s.inner == nil {
+		if s.text.Err() != nil && s.inner == nil {
 			return // nobody to read for
 		}
 	}
@@ -211,7 +197,7 @@ func (s *session) write(f *frame) {
 	case errors.Is(err, errUnwritable):
 		s.tables.notes.add(note{noteNotWritten, rootOf(errUnwritable).Error()}, f.number)
 	case err != nil:
-		s.outputFailed(s.innerName, err)
+		s.outputFailed(s.innerFile.Name, err)
 		s.inner = nil
 	case written:
 		s.tables.totals.written++
@@ -222,21 +208,23 @@ func (s *session) write(f *frame) {
 func (s *session) finish() {
 	if s.inner != nil {
 		if err := s.inner.flush(); err != nil {
-			s.outputFailed(s.innerName, err)
+			s.outputFailed(s.innerFile.Name, err)
 		}
 	}
-	if err := s.closeFile(); err != nil {
-		s.outputFailed(s.innerName, err)
+	if s.innerFile.Close != nil {
+		if err := s.innerFile.Close(); err != nil {
+			s.outputFailed(s.innerFile.Name, err)
+		}
 	}
-	s.text.flush()
-	if err := s.text.err; err != nil {
+	s.text.Flush()
+	if err := s.text.Err(); err != nil {
 		s.outputFailed(s.textName, err)
 	}
 }
 
 // outputFailed reports an output that cannot be written; one that nobody reads any more is no fault.
 func (s *session) outputFailed(name string, err error) {
-	if !closed(err) {
+	if !cli.Closed(err) {
 		s.fail("writing %s: %v", name, err)
 	}
 }
