@@ -36,6 +36,11 @@ func (w *Worker) arpReceive(d *device, b *packet.Buffer) {
 	case arp.Reply:
 		w.total.Counters[ARPInReplies]++
 	}
+	if sender := be32(p.SenderIP()); d.conf.RPFilter != 0 && p.Op() == arp.Request && !w.comesBack(d, sender) {
+		w.total.Counters[IPReversePathFilter]++
+		w.drop(d, b, DropReversePath)
+		return
+	}
 	if w.dry != nil {
 		w.arpExplain(d, p, b)
 		return

@@ -13,6 +13,9 @@ import (
 // linkLocal are the 16 group addresses that bridges keep on their link (IEEE 802.1Q table 8-1), but for the last four bits.
 const linkLocal = 0x0180c2000000
 
+// pause is the last bits of the one whose frames do not even tell where their station is (IEEE 802.3 annex 31B).
+const pause = 1
+
 // bridgeReceive takes a frame that a bridge's port has received.
 func (w *Worker) bridgeReceive(d *device, b *packet.Buffer) {
 	br := w.st.device(d.master)
@@ -26,14 +29,17 @@ func (w *Worker) bridgeReceive(d *device, b *packet.Buffer) {
 	case src&macGroup != 0 || src == 0 || src == br.mac:
 		w.dropRx(d, b, DropSourceMAC)
 		return
-	case dst&^0xf == linkLocal && dst != linkLocal: // that of spanning tree is forwarded, as none runs here
+	case dst == linkLocal|pause:
 		w.dropRx(d, b, DropLinkLocal)
 		return
 	case d.port.Locked && !w.known(br, src, d):
 		w.dropRx(d, b, DropLocked)
 		return
-	case !d.port.NoLearning && w.learn(br, src, d) == fdb.Own:
+	case d.port.NoLearning && br.bridge.table.Lookup(fdb.Key(src)).IsLocal(), !d.port.NoLearning && w.learn(br, src, d) == fdb.Own:
 		w.dropRx(d, b, DropSourceMAC)
+		return
+	case dst&^0xf == linkLocal && dst != linkLocal: // that of spanning tree is forwarded, as none runs here
+		w.dropRx(d, b, DropLinkLocal)
 		return
 	}
 	w.bridgeForward(br, d, dst, b)

@@ -90,6 +90,37 @@ func (g Global) orDefaults() Global {
 	return g
 }
 
+// check reports every field that is wrong.
+func (g Global) check() error {
+	var errs []error
+	fault := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("engine: Global.%s is %v: want %s, or 0 for the default: %w", field, value, want, ErrInvalid))
+	}
+	_, err := icmplimit.New(icmplimit.Config{PerSecond: g.ICMPMsgsPerSec})
+	if err != nil {
+		fault("ICMPMsgsPerSec", g.ICMPMsgsPerSec, "a number of errors, -1 for no limit")
+	}
+	if _, err = icmplimit.New(icmplimit.Config{Burst: g.ICMPMsgsBurst}); err != nil {
+		fault("ICMPMsgsBurst", g.ICMPMsgsBurst, "a number of errors")
+	}
+	if _, err = icmplimit.New(icmplimit.Config{Interval: g.ICMPRateLimit}); err != nil {
+		fault("ICMPRateLimit", g.ICMPRateLimit, "a time, negative for no limit")
+	}
+	if _, err = ipfrag.New(ipfrag.Config{Timeout: g.FragTimeout}); err != nil {
+		fault("FragTimeout", g.FragTimeout, "a time")
+	}
+	if _, err = ipfrag.New(ipfrag.Config{MaxBytes: g.FragMaxBytes}); err != nil {
+		fault("FragMaxBytes", g.FragMaxBytes, "a number of bytes")
+	}
+	if _, err = pmtu.New(pmtu.Config{Expires: g.PMTUExpires}); err != nil {
+		fault("PMTUExpires", g.PMTUExpires, "a time")
+	}
+	if _, err = pmtu.New(pmtu.Config{Min: g.MinPMTU}); err != nil {
+		fault("MinPMTU", g.MinPMTU, "68 to 65535 bytes")
+	}
+	return errors.Join(errs...)
+}
+
 func (g Global) limits() icmplimit.Config {
 	return icmplimit.Config{PerSecond: g.ICMPMsgsPerSec, Burst: g.ICMPMsgsBurst, Interval: g.ICMPRateLimit}
 }
@@ -176,14 +207,13 @@ func (e *Engine) Global() Global {
 // SetGlobal sets the switches and limits of the node: all of them, so begin with those of [Engine.Global].
 func (e *Engine) SetGlobal(g Global) error {
 	g = g.orDefaults()
+	if err := g.check(); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// Those that are at fault change nothing, and the others go back to what was.
-	old := e.confs.global
-	err := errors.Join(e.limits.SetConfig(g.limits()), e.reasm.SetConfig(g.reassembly()), e.pmtus.SetConfig(g.pathMTU()))
-	if err != nil {
-		back := errors.Join(e.limits.SetConfig(old.limits()), e.reasm.SetConfig(old.reassembly()), e.pmtus.SetConfig(old.pathMTU()))
-		return fmt.Errorf("engine: Global: %w", errors.Join(err, back))
+	if err := errors.Join(e.limits.SetConfig(g.limits()), e.reasm.SetConfig(g.reassembly()), e.pmtus.SetConfig(g.pathMTU())); err != nil {
+		return fmt.Errorf("engine: Global: %w: %w", ErrInvalid, err)
 	}
 	e.confs.global = g
 	s := e.edit()
@@ -218,10 +248,29 @@ func (e *Engine) SetNeighParams(dev string, p arp.Params) error {
 		index = d.index
 	}
 	if err := e.neighs.SetParams(index, p); err != nil {
-		return fmt.Errorf("engine: neighbour parameters of %s: %w", dev, err)
+		return fmt.Errorf("engine: neighbour parameters of %s: %w: %w", dev, ErrInvalid, err)
 	}
 	e.confs.neighs[index] = p
+	for _, d := range e.state.Load().devices {
+		if d != nil {
+			e.accept(d.index, d.conf.ARPAccept)
+		}
+	}
 	return nil
+}
+
+// accept brings the parameters of a device's neighbours in step with its switch ARPAccept; e.mu is held.
+func (e *Engine) accept(index uint32, on bool) {
+	p, own := e.confs.neighs[index]
+	if !own {
+		p = e.confs.neighs[0]
+	}
+	if !own && !on {
+		e.neighs.ClearParams(index)
+		return
+	}
+	p.AcceptUnsolicited = p.AcceptUnsolicited || on
+	_ = e.neighs.SetParams(index, p) // was checked without the switch
 }
 
 // SetNeighThresholds sets the limits of learned neighbours (net.ipv4.neigh.default.gc_thresh1 to 3).

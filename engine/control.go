@@ -70,6 +70,9 @@ func (e *Engine) derive(s *state) {
 		}
 		c := *d
 		c.running, c.conf = d.up && d.carrier, d.own.with(e.confs.all)
+		if c.conf.ARPAccept != d.conf.ARPAccept {
+			e.accept(d.index, c.conf.ARPAccept)
+		}
 		e.deriveBridge(s, &c)
 		if same(d, &c) {
 			c = *d

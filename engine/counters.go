@@ -55,6 +55,7 @@ const (
 	IPFragFails
 	IPFragCreates
 	IPReversePathFilter
+	IPInCsumErrors
 	ICMPInMsgs
 	ICMPInErrors
 	ICMPInCsumErrors
@@ -90,8 +91,8 @@ var counterNames = [numCounters]string{
 	IPOutRequests: "IpOutRequests", IPOutDiscards: "IpOutDiscards", IPOutNoRoutes: "IpOutNoRoutes",
 	IPReasmReqds: "IpReasmReqds", IPReasmOKs: "IpReasmOKs", IPReasmFails: "IpReasmFails", IPReasmTimeout: "IpReasmTimeout",
 	IPFragOKs: "IpFragOKs", IPFragFails: "IpFragFails", IPFragCreates: "IpFragCreates",
-	IPReversePathFilter: "TcpExtIPReversePathFilter",
-	ICMPInMsgs:          "IcmpInMsgs", ICMPInErrors: "IcmpInErrors", ICMPInCsumErrors: "IcmpInCsumErrors",
+	IPReversePathFilter: "TcpExtIPReversePathFilter", IPInCsumErrors: "IpExtInCsumErrors",
+	ICMPInMsgs: "IcmpInMsgs", ICMPInErrors: "IcmpInErrors", ICMPInCsumErrors: "IcmpInCsumErrors",
 	ICMPInDestUnreachs: "IcmpInDestUnreachs", ICMPInTimeExcds: "IcmpInTimeExcds", ICMPInParmProbs: "IcmpInParmProbs",
 	ICMPInRedirects: "IcmpInRedirects", ICMPInEchos: "IcmpInEchos", ICMPInEchoReps: "IcmpInEchoReps",
 	ICMPOutMsgs: "IcmpOutMsgs", ICMPOutErrors: "IcmpOutErrors", ICMPOutRateLimitGlobal: "IcmpOutRateLimitGlobal",

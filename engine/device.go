@@ -45,9 +45,11 @@ type device struct {
 	mtu     int
 	master  uint32 // index of the bridge whose port it is, 0 if of none
 	peer    uint32 // other end of a pair
-	port    BridgePort
-	conf    Conf // effective: with what holds for all
-	tap     Tap
+
+	uncounted int // bytes that received ones are counted without: the Ethernet header of bridges and VXLAN, as on Linux
+	port      BridgePort
+	conf      Conf // effective: with what holds for all
+	tap       Tap
 
 	bridge *bridge
 	vxlan  *vxlanDevice

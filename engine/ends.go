@@ -73,6 +73,8 @@ type way struct {
 
 	vxlan *vxlan.Encapsulator
 	ipip  *ipip.Encapsulator
+	vni   uint32
+	port  uint16 // UDP destination
 
 	path  *route.Path // of several next hops
 	among []*way
@@ -394,9 +396,14 @@ func (y *way) encapsulator(e *Engine, d *device, v variant, src, dst ethernet.MA
 	if v.port != 0 {
 		port = v.port
 	}
+	ttl := c.TTL
+	if ttl == 0 && isMulticast(v.remote) { // vxlan_xmit_one
+		ttl = 1
+	}
+	y.vni, y.port = vni, port
 	y.vxlan, err = vxlan.NewEncapsulator(vxlan.EncapConfig{
 		VNI: vni, Src: AddrOf(y.src), Dst: AddrOf(v.remote), SrcMAC: src, DstMAC: dst, Raw: !y.whole,
-		DstPort: port, SrcPorts: c.Ports, Hasher: e.hasher, TTL: c.TTL, InheritTTL: c.InheritTTL, TOS: c.TOS,
+		DstPort: port, SrcPorts: c.Ports, Hasher: e.hasher, TTL: ttl, InheritTTL: c.InheritTTL, TOS: c.TOS,
 		InheritTOS: c.InheritTOS, DF: c.DF, UDPChecksum: c.UDPChecksum, Profile: e.config.Profile,
 	})
 	return err

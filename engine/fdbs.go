@@ -75,12 +75,12 @@ func (e *Engine) fdbOf(what string, f *FDBEntry) (*fdb.Table, fdb.Dest, error) {
 		return nil, fdb.Dest{}, fmt.Errorf("engine: %s FDB entry %v on %s: %s: %w", what, f.MAC, f.Dev, fmt.Sprintf(format, args...), ErrInvalid)
 	}
 	if d.vxlan != nil && !f.Master {
-		if !f.Dst.IsValid() {
-			return fault("FDBEntry.Dst is not set: want the remote VTEP")
+		if !f.Dst.Is4() || f.Dst.IsUnspecified() {
+			return fault("FDBEntry.Dst is %v: want the remote VTEP's IPv4 address", f.Dst)
 		}
 		r := fdb.Remote{Addr: f.Dst, VNI: f.VNI, Port: f.UDP}
 		if f.Via != "" {
-			via, err := e.find(what+" FDB entry: Via", f.Via)
+			via, err := e.find(fmt.Sprintf("%s FDB entry %v on %s: FDBEntry.Via", what, f.MAC, f.Dev), f.Via)
 			if err != nil {
 				return nil, fdb.Dest{}, err
 			}

@@ -55,6 +55,7 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 	switch {
 	case err == ipv4.ErrTruncated: //nolint:errorlint // a sentinel, returned as it is
 		if !h.ChecksumOK() {
+			w.total.Counters[IPInCsumErrors]++
 			w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
 			return false
 		}
@@ -64,14 +65,16 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 		w.ipRefuse(d, b, IPInHdrErrors, DropIPHeader)
 		return false
 	case !h.ChecksumOK():
+		w.total.Counters[IPInCsumErrors]++
 		w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
 		return false
 	}
+	_ = b.Truncate(int(h.TotalLen())) // Ethernet's padding, before an error quotes it
 	for o := h.Options(); len(o) > 0; {
 		var opt ipv4.Option
 		before := o
 		if opt, o, err = o.Next(); err != nil {
-			at := ipv4.HeaderLen + len(h.Options()) - len(before) + 1 // the option's length
+			at := ipv4.HeaderLen + len(h.Options()) - len(before) // the option
 			w.icmpError(b, icmp.ParameterProblem(uint8(at)))
 			w.ipRefuse(d, b, IPInHdrErrors, DropIPOptions)
 			return false
@@ -142,26 +145,34 @@ func (w *Worker) sourceOK(d *device, b *packet.Buffer, src uint32) bool {
 		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
 		return false
 	}
-	if d.conf.RPFilter == 0 || src == 0 {
+	if w.comesBack(d, src) {
 		return true
-	}
-	path := w.e.routes.Lookup(src)
-	if path != nil && path.Type() == route.Unicast {
-		if d.conf.RPFilter == 2 {
-			return true
-		}
-		for _, hop := range path.NextHops() {
-			if hop.Device == d.index {
-				return true
-			}
-		}
 	}
 	w.ipRefuse(d, b, IPReversePathFilter, DropReversePath)
 	return false
 }
 
+// comesBack reports whether rp_filter lets packets from src come in by a device.
+func (w *Worker) comesBack(d *device, src uint32) bool {
+	if d.conf.RPFilter == 0 || src == 0 {
+		return true
+	}
+	path := w.e.routes.Lookup(src)
+	if path == nil || path.Type() != route.Unicast {
+		return false
+	}
+	return d.conf.RPFilter == 2 || leadsBy(path, d.index)
+}
+
+// allHosts is the group that every host is in (RFC 1112 section 7.2).
+const allHosts = 0xe0000001
+
 // ipGroup takes a packet for a multicast group: those that tunnels have joined are for the node.
 func (w *Worker) ipGroup(d *device, b *packet.Buffer, dst uint32) {
+	if dst == allHosts {
+		w.ipLocal(d, b, true)
+		return
+	}
 	for _, g := range w.st.groups {
 		if g == dst {
 			w.ipLocal(d, b, true)

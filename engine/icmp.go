@@ -97,6 +97,9 @@ func (w *Worker) withinLimits(b *packet.Buffer, f icmp.Fields, allow, would func
 		allow = would
 	}
 	dst := binary.BigEndian.Uint32(b.Bytes()[12:])
+	if w.st.own.has(dst) { // the node itself
+		return true
+	}
 	v := allow(dst, w.now)
 	switch v {
 	case icmplimit.Allowed:

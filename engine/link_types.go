@@ -60,7 +60,7 @@ type VXLAN struct {
 	DstPort uint16       // 0: vxlan.PortLinux, 8472
 	Ports   tunnel.Ports // of UDP sources; 0: 32768 to 60999
 
-	TTL        uint8 // 0: 64
+	TTL        uint8 // 0: 64, and 1 to a multicast group
 	InheritTTL bool
 	TOS        uint8
 	InheritTOS bool

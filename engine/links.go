@@ -3,6 +3,7 @@ package engine
 // Devices as the control side handles them: 'ip link' and 'bridge link'.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -68,9 +69,15 @@ func (e *Engine) AddPair(p Pair) (a, b uint32, err error) {
 func (e *Engine) AddBridge(b Bridge) (uint32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	table, err := fdb.New(fdb.Config{Ageing: b.Ageing, MaxEntries: b.MaxLearned})
+	if b.MaxLearned < 0 || b.MaxLearned > maxStations {
+		return 0, fmt.Errorf("engine: bridge %s: Bridge.MaxLearned is %d: want up to %d, or 0 for %d: %w",
+			b.Name, b.MaxLearned, maxStations, fdb.DefaultMaxEntries, ErrInvalid)
+	}
+	c := fdb.Config{Ageing: b.Ageing, MaxLearned: cmp.Or(b.MaxLearned, fdb.DefaultMaxEntries)}
+	c.MaxEntries = c.MaxLearned + maxConfigured
+	table, err := fdb.New(c)
 	if err != nil {
-		return 0, fmt.Errorf("engine: bridge %s: %w: %w", b.Name, ErrInvalid, err)
+		return 0, fmt.Errorf("engine: bridge %s: Bridge.Ageing is %v: %w: %w", b.Name, b.Ageing, ErrInvalid, err)
 	}
 	i, err := e.add(&device{kind: KindBridge, bridge: &bridge{table: table, made: b}}, b.Link, defaultMTU)
 	if err != nil {
@@ -79,6 +86,12 @@ func (e *Engine) AddBridge(b Bridge) (uint32, error) {
 	d := e.state.Load().device(i)
 	return i, table.Add(fdb.Key(d.mac), fdb.ToPort(i), fdb.Local, e.now())
 }
+
+// Limits of forwarding databases: learned entries, and configured ones beside those of a bridge.
+const (
+	maxStations   = 1 << 25
+	maxConfigured = 1 << 20
+)
 
 // AddVXLAN adds a VXLAN device: 'ip link add NAME type vxlan …'.
 func (e *Engine) AddVXLAN(v VXLAN) (uint32, error) {
@@ -97,7 +110,7 @@ func (e *Engine) AddVXLAN(v VXLAN) (uint32, error) {
 		OnChange: func(c fdb.Change) { e.fdbChanged(index, c) },
 	})
 	if err != nil {
-		return 0, fmt.Errorf("engine: vxlan %s: %w: %w", v.Name, ErrInvalid, err)
+		return 0, fmt.Errorf("engine: vxlan %s: VXLAN.Ageing is %v: %w: %w", v.Name, v.Ageing, ErrInvalid, err)
 	}
 	dev := &vxlanDevice{table: table, local: number(v.Local), dstPort: v.DstPort, made: v}
 	mtu := defaultMTU
@@ -142,9 +155,12 @@ func (e *Engine) checkVXLAN(v *VXLAN) (under *device, err error) {
 	if v.Remote.IsValid() && (!v.Remote.Is4() || v.Remote.IsUnspecified()) {
 		fault("Remote", "is %v: want an IPv4 address", v.Remote)
 	}
+	if v.MaxAddress < 0 || v.MaxAddress > maxStations {
+		fault("MaxAddress", "is %d: want up to %d, or 0 for %d", v.MaxAddress, maxStations, fdb.DefaultMaxEntries)
+	}
 	for i, a := range v.VTEPs {
-		if !a.Is4() {
-			fault("VTEPs", "has %v at %d: want IPv4 addresses", a, i)
+		if !isHost(a) {
+			fault("VTEPs", "has %v at %d: want IPv4 addresses of nodes", a, i)
 		}
 	}
 	if v.Device != "" {
@@ -320,6 +336,9 @@ func (e *Engine) add(d *device, l Link, mtu int) (uint32, error) {
 		d.mtu = max(mtu, minMTU)
 	}
 	d.own = e.confs.preset
+	if d.kind == KindBridge || d.kind == KindVXLAN {
+		d.uncounted = ethernet.HeaderLen
+	}
 	if v := d.vxlan; v != nil {
 		if err := v.decapsulator(e, d.hw); err != nil {
 			return 0, fmt.Errorf("engine: vxlan %s: %w: %w", d.name, ErrInvalid, err)

@@ -176,8 +176,9 @@ func (w *Worker) icmpReceive(d *device, b *packet.Buffer, toAll bool) {
 	case m.Type() == icmp.TypeEcho:
 		w.echo(d, b, h, m, toAll)
 		return
-	case m.IsError():
-		w.heed(m, body)
+	case m.IsError() && w.heed(m, body):
+		w.absorb(b)
+		return
 	}
 	if !w.deliver(d, b) {
 		if w.trace != nil {
@@ -230,27 +231,48 @@ func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header,
 	_ = w.originate(out, b) // what fails is dropped and counted there
 }
 
-// heed takes an ICMP error: about packets of tunnels, and path MTUs of all packets that the node has sent.
-func (w *Worker) heed(m icmp.Header, body []byte) {
-	quote := m.Quote(body)
-	q, data, err := ipv4.Parse(quote)
+// heed takes an ICMP error: path MTUs of all that the node has sent, and what concerns its tunnels. It reports whether it was about
+// a packet of a tunnel, which is nobody else's business.
+func (w *Worker) heed(m icmp.Header, body []byte) bool {
+	q, data, err := ipv4.Parse(m.Quote(body))
 	if !q.IsValid() || err != nil && err != ipv4.ErrTruncated { //nolint:errorlint // a sentinel, returned as it is
-		return
+		return false
 	}
 	src, dst := be32(q.Src()), be32(q.Dst())
-	if !w.st.own.has(src) || w.dry != nil {
-		return
+	if !w.st.own.has(src) {
+		return false
 	}
-	if m.Type() == icmp.TypeUnreachable && m.Code() == icmp.CodeFragmentationNeeded {
+	if m.Type() == icmp.TypeUnreachable && m.Code() == icmp.CodeFragmentationNeeded && w.dry == nil {
 		w.learnPMTU(dst, int(m.NextHopMTU()), int(q.TotalLen()))
-		return
 	}
-	if q.Protocol() == ipv4.ProtocolIPIP && len(data) >= 8 { // RFC 2003 section 4: soft state
-		if t := w.st.ipips.between(w.st, src, dst); t != nil && t.ipip.remote != 0 {
+	switch {
+	case q.Protocol() == ipv4.ProtocolIPIP:
+		t := w.st.ipips.between(w.st, src, dst)
+		if t != nil && w.dry == nil && t.ipip.relays(m) {
 			t.ipip.errors.note(w.now)
 		}
+		return t != nil
+	case q.Protocol() == ipv4.ProtocolUDP && len(data) >= udp.HeaderLen:
+		return w.st.vxlans.isPort(binary.BigEndian.Uint16(data[2:]))
 	}
+	return false
 }
+
+// relays reports whether an ICMP error about an outer packet is passed on to the sender of the next inner one (ipip_err in
+// net/ipv4/ipip.c): not if the tunnel has any remote end, or gave the outer packet the inner one's time to live.
+func (t *ipipDevice) relays(m icmp.Header) bool {
+	switch {
+	case t.remote == 0:
+		return false
+	case m.Type() == icmp.TypeTimeExceeded:
+		return m.Code() == icmp.CodeTTLExceeded && t.made.TTL != 0
+	case m.Type() == icmp.TypeUnreachable:
+		return m.Code() != icmp.CodeFragmentationNeeded && m.Code() != icmp.CodePortUnreachable && m.Code() != codeSourceRouteFailed
+	}
+	return false
+}
+
+const codeSourceRouteFailed = 5
 
 // learnPMTU notes the path MTU that a router reports, 0 from one that does not know RFC 1191, about a packet of some length.
 func (w *Worker) learnPMTU(dst uint32, mtu, length int) {

@@ -35,11 +35,13 @@ type putNeigh func(*arp.Table, arp.Key, ethernet.MAC, arp.State, time.Duration, 
 func (e *Engine) putNeigh(what string, n Neigh, put putNeigh) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d, err := e.find(what+" neighbour", n.Dev)
+	d, err := e.find(fmt.Sprintf("%s neighbour %v", what, n.Addr), n.Dev)
 	if err != nil {
 		return err
 	}
 	switch {
+	case !isHost(n.Addr):
+		return fmt.Errorf("engine: %s neighbour on %s: Neigh.Addr is %v: want the IPv4 address of one host: %w", what, n.Dev, n.Addr, ErrInvalid)
 	case d.raw:
 		return fmt.Errorf("engine: %s neighbour %v: device %s has no MAC addresses: %w", what, n.Addr, n.Dev, ErrInvalid)
 	case !d.up:
@@ -51,7 +53,7 @@ func (e *Engine) putNeigh(what string, n Neigh, put putNeigh) error {
 	actions, err := put(e.neighs, arp.Key{Device: d.index, Addr: n.Addr}, n.MAC, n.State, e.now(), nil)
 	e.back.push(actions)
 	if err != nil {
-		return fmt.Errorf("engine: %s neighbour on %s: %w: %w", what, n.Dev, kindOfNeighbour(err), err)
+		return fmt.Errorf("engine: %s neighbour %v on %s: %w: %w", what, n.Addr, n.Dev, kindOfNeighbour(err), err)
 	}
 	return nil
 }

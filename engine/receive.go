@@ -18,7 +18,7 @@ func (w *Worker) receive(d *device, b *packet.Buffer) {
 	}
 	n := w.count(d)
 	n.RxPackets++
-	n.RxBytes += uint64(b.Len())
+	n.RxBytes += uint64(max(b.Len()-d.uncounted, 0))
 	if d.tap != nil && w.dry == nil {
 		d.tap(d.index, false, b.Bytes(), w.now)
 	}

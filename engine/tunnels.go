@@ -134,7 +134,7 @@ func encapReason(err error) Reason {
 
 // vxlanBypass gives a frame for a VTEP that is the node itself to that VTEP's device, if there is one (vxlan_encap_bypass).
 func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) bool {
-	to := w.st.vxlans.find(w.st, d.vxlan.dstPort, d.vxlan.made.VNI)
+	to := w.st.vxlans.find(w.st, y.port, y.vni)
 	if to == nil {
 		w.tunnelFault(d, b, DropTunnelVNI)
 		return true

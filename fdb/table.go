@@ -26,6 +26,8 @@ type Config struct {
 	// MaxEntries is how many entries there may be in all; 0: DefaultMaxEntries. An entry takes about 40 bytes of
 	// memory, and at times twice that while the table grows.
 	MaxEntries int
+	// MaxLearned is how many dynamic entries there may be, configured ones not counted ('fdb_max_learned'); 0: as many as fit.
+	MaxLearned int
 	// MaxPerPort is how many learned entries a port may have, unless it has a limit of its own by
 	// [Table.SetPortLimit]; 0: as many as fit.
 	MaxPerPort int
@@ -49,6 +51,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	positive("MaxEntries", &c.MaxEntries, DefaultMaxEntries, LimitMaxEntries)
+	positive("MaxLearned", &c.MaxLearned, LimitMaxEntries, LimitMaxEntries)
 	positive("MaxPerPort", &c.MaxPerPort, LimitMaxEntries, LimitMaxEntries)
 	positive("MaxRemotes", &c.MaxRemotes, DefaultMaxRemotes, LimitMaxEntries)
 	if c.Ageing == 0 {
@@ -246,7 +249,7 @@ func (t *Table) learnLocked(key Key, from Dest, now time.Duration) Outcome {
 	defer t.mu.Unlock()
 	entry := t.Get(key)
 	switch {
-	case !entry.IsValid() && t.Len() >= t.config.MaxEntries:
+	case !entry.IsValid() && (t.Len() >= t.config.MaxEntries || t.dynamic >= t.config.MaxLearned):
 		return t.refuse(Full)
 	case entry.IsLocal():
 		return t.refuse(Own)
