@@ -259,9 +259,9 @@ func TestScenarioS6Misses(t *testing.T) {
 		require.Len(t, a.asked, 2)
 		assert.Equal(t, engine.MissNeighbour, a.asked[0].Kind)
 		assert.Equal(t, "flannel.1", a.asked[0].Device)
-		assert.EqualValues(t, 0x0af4020e, a.asked[0].Addr, "10.244.2.14")
+		assert.Equal(t, ip("10.244.2.14"), a.asked[0].Addr)
 		assert.Equal(t, engine.MissFDB, a.asked[1].Kind)
-		assert.EqualValues(t, 0xb672ae367b6c, a.asked[1].MAC)
+		assert.Equal(t, mac(vtep2), a.asked[1].MAC)
 		assert.Zero(t, n.node1.E.Stats().Held)
 		if !atOnce {
 			assert.Equal(t, 600*time.Millisecond, n.Now())
