@@ -172,7 +172,8 @@ func TestScenarioS6Peers(t *testing.T) {
 	expectError(t, n.podA.Ping("10.244.2.14"), icmp.TypeUnreachable, icmp.CodeNetUnreachable, "10.244.1.1")
 }
 
-// Errors on the way: too big for the tunnel is said by cni0, TTL exceeded at the far node by its flannel.1, through the tunnel.
+// Errors on the way: too big for the tunnel is said by cni0, TTL exceeded at the far node by its flannel.1, through the tunnel, whose
+// header takes only the ECN bits of the error's TOS 0xc0.
 func TestScenarioS6Errors(t *testing.T) {
 	n := newFlannelNet(t, 3, engine.Config{}, "/32", nil)
 	n.peers()
@@ -193,7 +194,7 @@ func TestScenarioS6Errors(t *testing.T) {
 	assert.EqualValues(t, 63, a.TTL)
 	n.nic.Expect(`
 		node1/ens192 > node2/ens192 ip 148: 172.16.100.101 > 172.16.100.102 ttl 64 udp * > 8472 nocsum vxlan 1 | node1/flannel.1 > node2/flannel.1 ip 98: 10.244.1.12 > 10.244.2.14 ttl 1 DF echo request 3
-		node2/ens192 > node1/ens192 ip 176: 172.16.100.102 > 172.16.100.101 ttl 64 tos 0xc0 udp * > 8472 nocsum vxlan 1 | node2/flannel.1 > node1/flannel.1 ip 126: 10.244.2.0 > 10.244.1.12 ttl 64 tos 0xc0 time exceeded (10.244.1.12 > 10.244.2.14 ttl 1)`)
+		node2/ens192 > node1/ens192 ip 176: 172.16.100.102 > 172.16.100.101 ttl 64 udp * > 8472 nocsum vxlan 1 | node2/flannel.1 > node1/flannel.1 ip 126: 10.244.2.0 > 10.244.1.12 ttl 64 tos 0xc0 time exceeded (10.244.1.12 > 10.244.2.14 ttl 1)`)
 
 	a = n.podA.PingWith("10.244.2.14", testnet.Echo{TTL: 1})
 	expectError(t, a, icmp.TypeTimeExceeded, icmp.CodeTTLExceeded, "10.244.1.1")
