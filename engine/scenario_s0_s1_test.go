@@ -27,10 +27,12 @@ func TestScenarioS0(t *testing.T) {
 	net := testnet.New(t, 1)
 	p := net.Node("pod")
 	p.Add(engine.Port{Link: testnet.Link("eth0", "9a:16:45:30:3a:c6")}, "10.244.1.7/24")
-	wire := net.Tap(p, "eth0")
+	wire, lo := net.Tap(p, "eth0"), p.Capture("lo")
 
 	for addr, source := range map[string]string{"127.0.0.1": "127.0.0.1", "10.244.1.7": "10.244.1.7", "127.5.5.5": "127.0.0.1"} {
+		lo.Take()
 		expectPing(t, p, addr, 64)
+		assert.Len(t, lo.Take(), 2*2, "request and reply, out and in again")
 		reply := p.Received[len(p.Received)-1]
 		assert.Equal(t, [2]netip.Addr{ip(addr), ip(source)}, [2]netip.Addr{reply.Src, reply.Dst}, "who answers whom")
 		a, err := p.E.GetRoute(ip(addr), engine.RouteQuery{})

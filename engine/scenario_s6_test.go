@@ -112,7 +112,13 @@ func TestScenarioS6(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, 1450, vxlan.MTU)
 
+	flannel1, flannel2 := n.node1.Capture("flannel.1"), n.node2.Capture("flannel.1")
 	n.expectFlannelPing(t)
+	for _, c := range []*testnet.Capture{flannel1, flannel2} {
+		c.Expect(`
+			node1/flannel.1 > node2/flannel.1 ip 98: 10.244.1.12 > 10.244.2.14 ttl 63 DF echo request 1
+			node2/flannel.1 > node1/flannel.1 ip 98: 10.244.2.14 > 10.244.1.12 ttl 63 echo reply 1`)
+	}
 	expectNeighs(t, n.node1, `
 		10.244.2.0 dev flannel.1 b6:72:ae:36:7b:6c PERMANENT
 		10.244.1.12 dev cni0 d6:10:b7:91:f0:ac DELAY
