@@ -138,7 +138,7 @@ func (n *Net) Tap(a *Node, dev string) *Wire {
 }
 
 func (n *Net) newWire() *Wire {
-	w := &Wire{Capture: Capture{net: n}, random: rand.New(rand.NewPCG(n.seed, uint64(len(n.wires))))} //nolint:gosec // faults of a test: they are to be repeatable
+	w := &Wire{Capture: Capture{net: n}, random: rand.New(rand.NewPCG(n.seed, uint64(len(n.wires))))}
 	n.wires = append(n.wires, w)
 	return w
 }
