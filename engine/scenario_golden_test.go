@@ -65,7 +65,7 @@ func neutral(t *testing.T, frame []byte) []byte {
 	return b
 }
 
-// innerFrame returns what a tunnelled frame carries.
+// innerFrame returns a copy of what a tunnelled frame carries.
 func innerFrame(t *testing.T, frame []byte) []byte {
 	t.Helper()
 	_, packet, err := ethernet.Parse(frame)
@@ -76,7 +76,7 @@ func innerFrame(t *testing.T, frame []byte) []byte {
 	require.NoError(t, err)
 	_, inner, err := vxlan.Parse(payload)
 	require.NoError(t, err)
-	return inner
+	return append([]byte(nil), inner...)
 }
 
 // asSent returns the frame that a pod sent to its bridge, of which its node has made this one: TTL one higher, other MAC addresses.

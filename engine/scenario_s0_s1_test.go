@@ -27,10 +27,12 @@ func TestScenarioS0(t *testing.T) {
 	net := testnet.New(t, 1)
 	p := net.Node("pod")
 	p.Add(engine.Port{Link: testnet.Link("eth0", "9a:16:45:30:3a:c6")}, "10.244.1.7/24")
-	wire := net.Tap(p, "eth0")
+	wire, lo := net.Tap(p, "eth0"), p.Capture("lo")
 
 	for addr, source := range map[string]string{"127.0.0.1": "127.0.0.1", "10.244.1.7": "10.244.1.7", "127.5.5.5": "127.0.0.1"} {
+		lo.Take()
 		expectPing(t, p, addr, 64)
+		assert.Len(t, lo.Take(), 2*2, "request and reply, out and in again")
 		reply := p.Received[len(p.Received)-1]
 		assert.Equal(t, [2]netip.Addr{ip(addr), ip(source)}, [2]netip.Addr{reply.Src, reply.Dst}, "who answers whom")
 		a, err := p.E.GetRoute(ip(addr), engine.RouteQuery{})
@@ -175,4 +177,43 @@ func TestScenarioS1Unanswered(t *testing.T) {
 	e, ok := a.E.GetNeigh(ip("10.1.1.9"), "eth0")
 	require.True(t, ok)
 	assert.Equal(t, arp.StateFailed, e.State)
+}
+
+// The two ends of an internal pair know each other: one in a bridge, the other with the node's address.
+//
+//	host eth0 ── p0 br0 veth0 ══ veth1 node
+//	10.1.1.2/24                  10.1.1.1/24
+func TestScenarioS1Pair(t *testing.T) {
+	net := testnet.New(t, 4)
+	node := net.Node("node")
+	node.Add(engine.Bridge{Link: testnet.Link("br0", "0a:00:00:00:00:b0")})
+	node.Add(engine.Pair{Link: testnet.Link("veth0", "0a:00:00:00:00:10"), Peer: testnet.Link("veth1", "0a:00:00:00:00:11")})
+	node.Do(node.E.SetMaster("veth0", "br0"))
+	node.Addr("veth1", "10.1.1.1/24")
+	conf, err := node.E.Conf("br0")
+	require.NoError(t, err)
+	conf.ARPIgnore = arp.IgnoreOthers // or the bridge would answer for veth1's address too, as Linux does
+	node.Do(node.E.SetConf("br0", conf))
+	host, wire := bridged(net, "host", "0a:00:00:00:00:02", "10.1.1.2/24", "", node, "p0", "0a:00:00:00:00:12", "br0")
+	for end, peer := range map[string]string{"veth0": "veth1", "veth1": "veth0"} {
+		info, ok := node.E.Link(end)
+		require.True(t, ok)
+		assert.Equal(t, peer, info.Peer)
+	}
+	expectPing(t, host, "10.1.1.1", 64)
+	wire.Expect(`
+		host/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.1.1.1 tell 10.1.1.2
+		node/veth1 > host/eth0 arp 42: 10.1.1.1 is-at node/veth1
+		host/eth0 > node/veth1 ip 98: 10.1.1.2 > 10.1.1.1 ttl 64 DF echo request 1
+		node/veth1 > host/eth0 ip 98: 10.1.1.1 > 10.1.1.2 ttl 64 echo reply 1`)
+	for _, end := range []string{"veth0", "veth1"} {
+		s := linkStats(t, node, end)
+		assert.Equal(t, [2]uint64{2, 2}, [2]uint64{s.RxPackets, s.TxPackets}, end)
+	}
+	expectFDB(t, node, "br0", `
+		0a:00:00:00:00:b0 dev br0 local
+		0a:00:00:00:00:10 dev veth0 local
+		0a:00:00:00:00:12 dev p0 local
+		0a:00:00:00:00:11 dev veth0 0s
+		0a:00:00:00:00:02 dev p0 0s`)
 }

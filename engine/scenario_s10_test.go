@@ -8,20 +8,23 @@ package engine_test
 //	     10.65.0.64/26
 
 import (
-	"crypto/sha1" //nolint:gosec // Calico makes MAC addresses by it
+	"crypto/sha1"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/testnet"
 	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/route"
 	"github.com/culvert-net/culvert/vxlan"
 )
 
@@ -43,7 +46,7 @@ var calicoNodes = [3]calicoNode{
 
 // vtepMAC returns the MAC address of a node's vxlan.calico: 0x66 and five bytes of the name's SHA-1 (felix/calc, vxlan_resolver.go).
 func vtepMAC(node string) ethernet.MAC {
-	sum := sha1.Sum([]byte(node)) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(node))
 	m := ethernet.MAC{0x66}
 	copy(m[1:], sum[:5])
 	return m
@@ -270,4 +273,108 @@ func TestScenarioS10PodGone(t *testing.T) {
 	n.Wires()[len(n.Wires())-2].Unplug() // nobody answers there any more
 	a := n.pods[0].PingWith("10.65.0.66", testnet.Echo{Wait: 10 * time.Second})
 	expectError(t, a, icmp.TypeUnreachable, icmp.CodeHostUnreachable, "10.65.0.65")
+}
+
+// frames returns what was on a wire, in words.
+func frames(w *testnet.Wire) (words []string) {
+	for _, f := range w.Take() {
+		words = append(words, f.String())
+	}
+	return words
+}
+
+// Peers as objects make the same tables and the same packets, with Direct for CrossSubnet; and when they are gone nothing is left.
+func TestScenarioS10Peers(t *testing.T) {
+	for _, c := range []struct {
+		tunnel string
+		cross  bool
+	}{{"ipip", false}, {"ipip", true}, {"vxlan", false}, {"vxlan", true}} {
+		name := fmt.Sprintf("%s, cross-subnet %v", c.tunnel, c.cross)
+		byHand, byPeers := newCalicoCluster(t, 8, c.tunnel, c.cross), newCalicoCluster(t, 8, c.tunnel, c.cross)
+		empty := tablesOf(byPeers.removeByHand(t, c.tunnel, c.cross)[0])
+		for i := range calicoNodes {
+			for j, far := range calicoNodes {
+				if j == i {
+					continue
+				}
+				dev, peer := "tunl0", engine.Peer{Name: far.name, Node: far.nic.Addr(), Subnets: []netip.Prefix{netip.MustParsePrefix(far.block)}}
+				if c.tunnel == "vxlan" {
+					dev, peer.Gateway, peer.MAC = "vxlan.calico", ip(far.tunnel), vtepMAC(far.name)
+				}
+				peer.Dev, peer.Direct = dev, c.cross
+				byPeers.nodes[i].Do(byPeers.nodes[i].E.SetPeer(peer))
+			}
+		}
+		assert.Equal(t, tablesOf(byHand.nodes[0]), tablesOf(byPeers.nodes[0]), name)
+		for _, n := range []calicoCluster{byHand, byPeers} {
+			expectPing(t, n.pods[0], "10.65.0.66", 62)
+			expectPing(t, n.pods[0], "10.65.0.130", 62)
+		}
+		assert.Equal(t, frames(byHand.nics[0]), frames(byPeers.nics[0]), name)
+
+		// A host route inside of a peer's block is not the peer's.
+		byPeers.nodes[0].Route("10.65.0.64/32 via 192.168.30.1 dev ens33")
+		byPeers.nodes[0].Do(byPeers.nodes[0].E.DeletePeer("B"), byPeers.nodes[0].E.DeletePeer("C"))
+		byPeers.nodes[0].Do(byPeers.nodes[0].E.DeleteRoute(mustRoute(t, "10.65.0.64/32 via 192.168.30.1 dev ens33")))
+		assert.Equal(t, empty, tablesOf(byPeers.nodes[0]), name)
+		expectError(t, byPeers.pods[0].PingWith("10.65.0.66", testnet.Echo{TTL: 1}), icmp.TypeTimeExceeded, 0, "192.168.30.211")
+	}
+}
+
+// removeByHand takes back what calico has programmed for peers, and returns the nodes.
+func (n calicoCluster) removeByHand(t *testing.T, tunnel string, crossSubnet bool) []*testnet.Node {
+	t.Helper()
+	for i, self := range calicoNodes {
+		node := n.nodes[i]
+		for j, c := range calicoNodes {
+			if j == i {
+				continue
+			}
+			node.Do(node.E.DeleteRoute(engine.Route{Prefix: netip.MustParsePrefix(c.block)}))
+			if tunnel == "vxlan" && (!crossSubnet || self.nic.Masked() != c.nic.Masked()) {
+				node.Do(
+					node.E.DeleteNeigh(ip(c.tunnel), "vxlan.calico"),
+					node.E.DeleteFDB(engine.FDBEntry{MAC: vtepMAC(c.name), Dev: "vxlan.calico"}),
+				)
+			}
+		}
+	}
+	return n.nodes[:]
+}
+
+// tablesOf returns a node's routes, configured neighbours and VTEPs as lines.
+func tablesOf(n *testnet.Node) (out []string) {
+	for r := range n.E.Routes() {
+		if r.Table == route.TableMain {
+			out = append(out, routeLine(r))
+		}
+	}
+	var rest []string
+	for k, e := range n.E.Neighs() {
+		if e.State == arp.StatePermanent {
+			rest = append(rest, fmt.Sprintf("%v dev %s %v", k.Addr, k.Dev, e.MAC))
+		}
+	}
+	if n.E.Index("vxlan.calico") != 0 {
+		for e := range n.E.FDB("vxlan.calico") {
+			rest = append(rest, fmt.Sprintf("%v dst %v", e.MAC, e.Dst))
+		}
+	}
+	slices.Sort(rest)
+	return append(out, rest...)
+}
+
+// What is configured by hand for a peer's block is in the peer's way, also if there is a longer prefix inside of it.
+func TestScenarioS10PeerInTheWay(t *testing.T) {
+	n := newCalicoCluster(t, 9, "ipip", false)
+	node, peer := n.nodes[0], engine.Peer{
+		Name: "B", Node: calicoNodes[1].nic.Addr(), Subnets: []netip.Prefix{netip.MustParsePrefix(calicoNodes[1].block)}, Dev: "tunl0",
+	}
+	before := tablesOf(node)
+	assert.ErrorIs(t, node.E.SetPeer(peer), engine.ErrExists)
+	assert.Equal(t, before, tablesOf(node))
+	node.Route("10.65.0.64/32 via 192.168.30.1 dev ens33")
+	before = tablesOf(node)
+	assert.ErrorIs(t, node.E.SetPeer(peer), engine.ErrExists)
+	assert.Equal(t, before, tablesOf(node))
 }

@@ -55,6 +55,7 @@ func (n bridgeNet) clear() {
 func TestScenarioS2(t *testing.T) {
 	n := newBridgeNet(t, 1)
 	expectFDB(t, n.node, "cni0", localFDB)
+	cni0 := n.node.Capture("cni0")
 	expectPing(t, n.pods[0], "10.244.1.10", 64)
 
 	// The question goes to everybody, the bridge's own port included; all else only to whom it is for.
@@ -66,6 +67,8 @@ func TestScenarioS2(t *testing.T) {
 	n.wires[0].Expect(both)
 	n.wires[1].Expect(both)
 	n.wires[2].Expect(`
+		@0s pod1/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.244.1.10 tell 10.244.1.7`)
+	cni0.Expect(`
 		@0s pod1/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.244.1.10 tell 10.244.1.7`)
 	assert.EqualValues(t, 1, linkStats(t, n.node, "cni0").RxPackets, "the question came up")
 	assert.Zero(t, linkStats(t, n.node, "cni0").TxPackets)

@@ -55,6 +55,7 @@ func TestScenarioS4(t *testing.T) {
 	assert.Equal(t, 1480, tunl.MTU)
 
 	// Tunnel and host agree on the source address; the outer frame is for the gateway, not for the far end.
+	tunl1 := n.ns1.Capture("tunl1")
 	expectPing(t, n.ns1, "10.10.200.10", 64)
 	n.v1.Expect(`
 		@0s ns1/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.10.10.1 tell 10.10.10.2
@@ -66,6 +67,9 @@ func TestScenarioS4(t *testing.T) {
 		@0s ns2/eth0 > router/r2 arp 42: 10.10.20.2 is-at ns2/eth0
 		@0s router/r2 > ns2/eth0 ip 118: 10.10.10.2 > 10.10.20.2 ttl 63 DF ipip | 84: 10.10.100.10 > 10.10.200.10 ttl 64 DF echo request 1
 		@0s ns2/eth0 > router/r2 ip 118: 10.10.20.2 > 10.10.10.2 ttl 64 DF ipip | 84: 10.10.200.10 > 10.10.100.10 ttl 64 echo reply 1`)
+	tunl1.Expect(`
+		@0s 84: 10.10.100.10 > 10.10.200.10 ttl 64 DF echo request 1
+		@0s 84: 10.10.200.10 > 10.10.100.10 ttl 64 echo reply 1`)
 	for _, ns := range []*testnet.Node{n.ns1, n.ns2} {
 		s := linkStats(t, ns, "tunl1")
 		assert.Equal(t, [4]uint64{1, 84, 1, 84}, [4]uint64{s.RxPackets, s.RxBytes, s.TxPackets, s.TxBytes}, "raw IP on tunl1 of %s", ns.Name)
@@ -167,7 +171,13 @@ func TestScenarioS5(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, 1480, tunnel.MTU)
 
+	ipip1, ipip2 := k1.Capture("flannel.ipip"), k2.Capture("flannel.ipip")
 	expectPing(t, pod1, "10.244.1.7", 62)
+	for _, c := range []*testnet.Capture{ipip1, ipip2} {
+		c.Expect(`
+			84: 10.244.0.3 > 10.244.1.7 ttl 63 DF echo request 1
+			84: 10.244.1.7 > 10.244.0.3 ttl 63 echo reply 1`)
+	}
 	veth1.Expect(`
 		pod1/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.244.0.1 tell 10.244.0.3
 		k8s-1/cni0 > pod1/eth0 arp 42: 10.244.0.1 is-at k8s-1/cni0

@@ -271,7 +271,9 @@ func TestScenarioS7UnknownVNI(t *testing.T) {
 	n.Settle()
 	n.wires["ra"].Expect(`
 		rb/eth0 > ra/eth0 ip 98: 10.0.0.2 > 10.0.0.1 ttl 64 echo request 1
-		ra/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.0.0.2 tell 10.0.0.1`)
+		ra/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.0.0.2 tell 10.0.0.1
+		rb/eth0 > ra/eth0 arp 42: 10.0.0.2 is-at rb/eth0
+		ra/eth0 > rb/eth0 ip 98: 10.0.0.1 > 10.0.0.2 ttl 64 echo reply 1`)
 	n.wires["ba"].Expect("")
 	expectFDB(t, n.a, "vx10", `
 		00:00:00:00:00:00 dst 192.0.2.2 static

@@ -138,7 +138,7 @@ func (n *Net) Tap(a *Node, dev string) *Wire {
 }
 
 func (n *Net) newWire() *Wire {
-	w := &Wire{net: n, random: rand.New(rand.NewPCG(n.seed, uint64(len(n.wires))))} //nolint:gosec // faults of a test: they are to be repeatable
+	w := &Wire{Capture: Capture{net: n}, random: rand.New(rand.NewPCG(n.seed, uint64(len(n.wires))))}
 	n.wires = append(n.wires, w)
 	return w
 }
@@ -146,12 +146,16 @@ func (n *Net) newWire() *Wire {
 // At calls f when the time has come, among the arrivals of that moment.
 func (n *Net) At(at time.Duration, f func()) { n.push(arrival{at: at, call: f}) }
 
-// Run lets the network live until the given time, what happens at that moment included. A time in the past stands for now.
+// Run lets the network live until the given time, what happens at that moment included. A time in the past stands for now. In the
+// end every engine ticks, which has nothing to do then but learns what time it is, so that ages in its tables are as of now.
 func (n *Net) Run(until time.Duration) {
 	n.tb.Helper()
 	for n.step(until, false) {
 	}
 	n.now = max(n.now, until)
+	for _, node := range n.nodes {
+		node.E.Tick(n.now)
+	}
 }
 
 // RunFor is Run for some time from now on.
