@@ -168,26 +168,77 @@ func (e *Engine) Addrs(dev string) []Addr {
 	return slices.Clone(d.addrs)
 }
 
-// routesUp makes the routes of a device's addresses, which is up now (fib_add_ifaddr); e.mu is held.
+// routesUp makes the routes of a device's addresses, which is up now (fib_add_ifaddr), and wakes next hops of routes that have
+// others (fib_sync_up); e.mu is held.
 func (e *Engine) routesUp(d *device) {
 	for i := range d.addrs {
 		for _, r := range d.addrs[i].routes(d) {
 			_ = e.routes.Append(r)
 		}
 	}
+	for key, r := range e.asleep {
+		if slices.ContainsFunc(r.NextHops, func(h route.NextHop) bool { return h.Device == d.index }) {
+			e.wake(key, r)
+		}
+	}
 }
 
-// routesDown removes the routes by a device that went down: all but its addresses themselves (fib_sync_down_dev).
+// routesDown removes the routes by a device that went down: all but its addresses themselves. Of routes with several next hops
+// those by the device sleep until it is up again, if others are left (fib_sync_down_dev).
 func (e *Engine) routesDown(d *device) {
-	e.routes.Remove(func(_ netip.Prefix, p *route.Path) bool {
-		if p.Type() == route.Local {
+	var several []route.Route
+	e.routes.Remove(func(prefix netip.Prefix, p *route.Path) bool {
+		switch {
+		case p.Type() == route.Local || !leadsBy(p, d.index):
+			return false
+		case len(p.NextHops()) > 1:
+			several = append(several, p.Route(prefix))
 			return false
 		}
-		for _, hop := range p.NextHops() {
-			if hop.Device == d.index {
-				return true
-			}
-		}
-		return false
+		return true
 	})
+	for _, r := range several {
+		key := asleepKey{r.Prefix, r.Metric, r.Table}
+		whole, ok := e.asleep[key]
+		if !ok {
+			whole = r
+		}
+		e.asleep[key] = whole
+		e.wake(key, whole)
+	}
+}
+
+// asleepKey names a route of which some next hops sleep.
+type asleepKey struct {
+	prefix        netip.Prefix
+	metric, table uint32
+}
+
+// wake leaves a route those of its next hops whose device is up, and removes it if there are none.
+func (e *Engine) wake(key asleepKey, r route.Route) {
+	whole := r
+	r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h route.NextHop) bool {
+		d := e.state.Load().device(h.Device)
+		return d == nil || !d.up
+	})
+	m := route.Match{Prefix: r.Prefix, Metric: r.Metric, Table: r.Table}
+	switch {
+	case len(r.NextHops) == 0:
+		delete(e.asleep, key)
+		_, _ = e.routes.Delete(m)
+	case len(r.NextHops) == len(whole.NextHops):
+		delete(e.asleep, key)
+		_ = e.routes.Replace(r)
+	default:
+		_ = e.routes.Replace(r)
+	}
+}
+
+// sleepless forgets the sleeping next hops of routes to a prefix, which is changed by hand now.
+func (e *Engine) sleepless(prefix netip.Prefix) {
+	for key := range e.asleep {
+		if key.prefix == prefix {
+			delete(e.asleep, key)
+		}
+	}
 }

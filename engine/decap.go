@@ -57,7 +57,7 @@ func (w *Worker) vxlanReceive(d *device, b *packet.Buffer, at int, port uint16) 
 		w.dropRx(to, b, DropDown)
 		return
 	}
-	src := binary.BigEndian.Uint32(p[12:])
+	src, dst := binary.BigEndian.Uint32(p[12:]), binary.BigEndian.Uint32(p[16:])
 	if !to.accepts(src) {
 		w.dropRx(to, b, DropTunnelPeer)
 		return
@@ -67,7 +67,7 @@ func (w *Worker) vxlanReceive(d *device, b *packet.Buffer, at int, port uint16) 
 		return
 	}
 	if w.trace != nil {
-		w.noteDecap(to, src)
+		w.noteDecap(to, src, dst)
 	}
 	if !to.vxlan.made.NoLearning && !w.vxlanLearn(to, b, src) {
 		return
@@ -214,7 +214,7 @@ func (w *Worker) ipipReceive(d *device, b *packet.Buffer) {
 		return
 	}
 	if w.trace != nil {
-		w.noteDecap(to, src)
+		w.noteDecap(to, src, dst)
 	}
 	w.receive(to, b)
 }

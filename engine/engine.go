@@ -51,6 +51,7 @@ type Engine struct {
 	confs confs
 	peers map[string]Peer
 
+	asleep     map[asleepKey]route.Route // whole routes, of which some next hops are out of use
 	explaining sync.Mutex
 	dry        *Worker // guarded by explaining
 }
@@ -63,6 +64,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		config: c, pool: c.Pool, hasher: flow.NewHasher(mix(c.Seed)),
 		names: map[string]uint32{}, peers: map[string]Peer{}, confs: newConfs(),
+		asleep: map[asleepKey]route.Route{},
 	}
 	e.ends.init(e)
 	e.waits.init(c.MaxMissing)

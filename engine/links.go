@@ -434,7 +434,13 @@ func (e *Engine) remove(d *device) error {
 	delete(e.names, d.name)
 	e.freed = append(e.freed, d.index)
 	e.publishState(s)
+	e.routesDown(d)
 	e.routes.Remove(route.ByDevice(d.index))
+	for key, r := range e.asleep { // they cannot wake any more
+		r.NextHops = slices.DeleteFunc(slices.Clone(r.NextHops), func(h route.NextHop) bool { return h.Device == d.index })
+		e.asleep[key] = r
+		e.wake(key, r)
+	}
 	e.back.push(e.neighs.FlushDevice(d.index, arp.DeviceDown, e.now(), nil))
 	e.neighs.ClearParams(d.index)
 	delete(e.confs.neighs, d.index)

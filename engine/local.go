@@ -16,7 +16,7 @@ import (
 // ipLocal takes a packet for one of the node's addresses, or for everybody on a link.
 func (w *Worker) ipLocal(d *device, b *packet.Buffer, toAll bool) {
 	if w.trace != nil {
-		w.note(Step{Stage: StageLocal, Device: d.name})
+		w.noteLocal(d, b)
 	}
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
 	if binary.BigEndian.Uint16(h[6:])&0x3fff != 0 { // MF or an offset

@@ -156,8 +156,8 @@ func (e *Engine) partsOf(p *Peer) (parts peerParts, err error) {
 // routesOf returns the routes that a peer has now; how it was reached may have changed since.
 func (e *Engine) routesOf(p *Peer) (routes []route.Route) {
 	for _, s := range p.Subnets {
-		if path := e.routes.Lookup(number(s.Addr())); path != nil {
-			if r := path.Route(s); r.Protocol == protoPeer {
+		for _, r := range e.routes.Exact(s) {
+			if r.Protocol == protoPeer {
 				routes = append(routes, r)
 			}
 		}
@@ -172,8 +172,11 @@ func (e *Engine) inTheWay(p *Peer, next, last *peerParts) error {
 		if slices.ContainsFunc(last.routes, func(o route.Route) bool { return o.Prefix == r.Prefix }) {
 			continue
 		}
-		if x, err := e.routes.Get(r.Prefix.Addr(), 0); err == nil && x.Route.Prefix == r.Prefix && x.Route.Metric == 0 && x.Route.Table == route.TableMain {
-			errs = append(errs, fmt.Errorf("engine: peer %s: route %v: %w", p.Name, x.Route.Prefix, ErrExists))
+		for _, o := range e.routes.Exact(r.Prefix) {
+			if o.Table == route.TableMain && o.Metric == 0 {
+				errs = append(errs, fmt.Errorf("engine: peer %s: route to %v: %w", p.Name, r.Prefix, ErrExists))
+				break
+			}
 		}
 	}
 	if next.table == nil {
@@ -214,7 +217,11 @@ func (e *Engine) leave(last, next *peerParts) error {
 	var errs []error
 	for _, r := range last.routes {
 		if !slices.ContainsFunc(next.routes, func(o route.Route) bool { return o.Prefix == r.Prefix }) {
-			if _, err := e.routes.Delete(route.Match{Prefix: r.Prefix}); err != nil && !errors.Is(err, route.ErrNotFound) {
+			m := route.Match{Prefix: r.Prefix}
+			if len(r.NextHops) > 0 {
+				m.Gateway, m.Device = r.NextHops[0].Gateway, r.NextHops[0].Device
+			}
+			if _, err := e.routes.Delete(m); err != nil && !errors.Is(err, route.ErrNotFound) {
 				errs = append(errs, err)
 			}
 		}

@@ -92,6 +92,9 @@ func (e *Engine) putRoute(what string, r Route, put func(*route.Table, route.Rou
 	if err := put(e.routes, t); err != nil {
 		return fmt.Errorf("engine: %w: %w", kindOf(err), err)
 	}
+	if len(e.asleep) > 0 && what != "append" {
+		e.sleepless(t.Prefix.Masked())
+	}
 	return nil
 }
 
@@ -217,6 +220,7 @@ func (e *Engine) DeleteRoute(r Route) error {
 	if _, err := e.routes.Delete(m); err != nil {
 		return fmt.Errorf("engine: %w: %w", kindOf(err), err)
 	}
+	e.sleepless(r.Prefix.Masked())
 	return nil
 }
 
@@ -252,6 +256,7 @@ func (s *state) public(r route.Route) Route {
 func (e *Engine) SwapRoutes(routes iter.Seq[Route]) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	clear(e.asleep)
 	var all []route.Route
 	for r := range e.routes.All() {
 		if r.Table == route.TableLocal || r.Protocol == protoKernel {

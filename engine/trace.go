@@ -113,7 +113,7 @@ func (s Step) words() string {
 	case StageEncap:
 		return fmt.Sprintf("%s: %s, next hop %v dev %s, path MTU %d", s.Device, s.Text, s.Gateway, s.Via, s.MTU)
 	case StageDecap:
-		return fmt.Sprintf("%s: from %v", s.Device, s.Addr)
+		return fmt.Sprintf("%s: %s", s.Device, s.Text)
 	case StageFragment:
 		return fmt.Sprintf("to packets of at most %d bytes: %s", s.MTU, s.Text)
 	case StageICMP:
@@ -152,8 +152,12 @@ func captureLine(p []byte, raw bool) string {
 	} else {
 		err = walker.Ethernet(&s, p)
 	}
-	lines := string(tcpdump.AppendFrame(nil, &s, err, len(p), tcpdump.Options{Terse: true}))
-	return strings.Join(strings.FieldsFunc(lines, func(r rune) bool { return r == '\n' }), " | ")
+	lines := string(tcpdump.AppendFrame(nil, &s, err, len(p), tcpdump.Options{Terse: true, NoLink: true}))
+	line := fmt.Sprintf("%d bytes, ", len(p))
+	if !raw && len(p) >= ethernet.HeaderLen {
+		line += fmt.Sprintf("%v > %v, ", ethernet.MAC(p[6:12]), ethernet.MAC(p[0:6]))
+	}
+	return line + strings.Join(strings.FieldsFunc(lines, func(r rune) bool { return r == '\n' }), " | ")
 }
 
 // TraceConfig says which packets are traced, from when they are given to Process.
@@ -302,7 +306,11 @@ func (w *Worker) noteVXLAN(d *device, mac uint64, place fdb.Place) {
 	s := Step{Stage: StageFDB, Device: d.name, MAC: MACOf(mac)}
 	switch {
 	case place.IsValid():
-		s.Text = d.vxlan.table.Get(fdb.Key(mac)).String()
+		words := "self permanent"
+		if place.Flags()&fdb.Sticky == 0 {
+			words = "self " + flagsOrLearned(place.Flags())
+		}
+		s.Text = fmt.Sprintf("%v %s", d.vxlan.table.Get(fdb.Key(mac)).Dest(), words)
 	case len(d.vxlan.table.Remotes(0)) > 0:
 		s.Text = fmt.Sprintf("no entry: to everybody else: %v", d.vxlan.table.Get(0).Dest())
 	default:
@@ -359,6 +367,10 @@ func (w *Worker) noteOuter(d *device, y *way, od *device, b *packet.Buffer) {
 		p = p[ethernet.HeaderLen:]
 	}
 	s := Step{Stage: StageEncap, Device: d.name, Addr: AddrOf(binary.BigEndian.Uint32(p[16:])), Gateway: AddrOf(y.next), Via: od.name, MTU: y.mtu}
+	w.routeStep(number(s.Addr), nil, route.Next{})
+	if !od.noARP && !y.local {
+		w.noteNeighbour(od, y.next, w.e.neighs.Lookup(od.index, y.next))
+	}
 	s.Text = fmt.Sprintf("IPIP %v > %v", AddrOf(y.src), s.Addr)
 	if d.vxlan != nil {
 		s.Text = fmt.Sprintf("VXLAN vni %d %v > %v", binary.BigEndian.Uint32(p[32:])>>8, AddrOf(y.src), s.Addr)
@@ -366,6 +378,21 @@ func (w *Worker) noteOuter(d *device, y *way, od *device, b *packet.Buffer) {
 	w.note(s)
 }
 
-func (w *Worker) noteDecap(d *device, src uint32) {
-	w.note(Step{Stage: StageDecap, Device: d.name, Addr: AddrOf(src)})
+// noteDecap notes what a tunnel was that d has taken a packet out of.
+func (w *Worker) noteDecap(d *device, src, dst uint32) {
+	s := Step{Stage: StageDecap, Device: d.name, Addr: AddrOf(src), Text: fmt.Sprintf("IPIP %v > %v", AddrOf(src), AddrOf(dst))}
+	if d.vxlan != nil {
+		s.Text = fmt.Sprintf("VXLAN vni %d %v > %v", d.vxlan.made.VNI, AddrOf(src), AddrOf(dst))
+	}
+	w.note(s)
+}
+
+// noteLocal notes that a packet is for the node, and by which route.
+func (w *Worker) noteLocal(d *device, b *packet.Buffer) {
+	dst := AddrOf(binary.BigEndian.Uint32(b.Bytes()[16:]))
+	s := Step{Stage: StageLocal, Device: d.name, Addr: dst, Text: fmt.Sprintf("%v is the node's", dst)}
+	if x, err := w.e.routes.Get(dst, 0); err == nil {
+		s.Text = fmt.Sprintf("%v: %s", dst, x.Route.Format(w.deviceName))
+	}
+	w.note(s)
 }

@@ -20,6 +20,23 @@ type Explanation struct {
 	Shorter    []Route // the routes that would count if that prefix had none, each prefix's best, longest first
 }
 
+// Exact returns the routes to a prefix itself, in the order in which they count: nil if it has none.
+func (t *Table) Exact(prefix netip.Prefix) []Route {
+	if !prefix.IsValid() {
+		return nil
+	}
+	prefix = prefix.Masked()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []Route
+	if ref, ok := t.rib.prefixes.Get(prefix); ok {
+		for _, id := range t.rib.list(ref) {
+			all = append(all, t.rib.fib.path(id).Route(prefix))
+		}
+	}
+	return all
+}
+
 // Get explains where packets of a flow with a certain hash go that are for addr. It returns [ErrNotFound] if there is
 // no route. Other than Lookup it takes the table's lock.
 func (t *Table) Get(addr netip.Addr, hash uint32) (Explanation, error) {
