@@ -1,0 +1,181 @@
+// The engine: whole packets, in by one port and out by another. Package forwarding says what is measured, and what with.
+package benchmarks_test
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/culvert-net/culvert/benchmarks/internal/forwarding"
+	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/vxlan"
+)
+
+func BenchmarkEngine(b *testing.B) {
+	for _, kind := range forwarding.Kinds {
+		b.Run(kind.Name, func(b *testing.B) {
+			for _, scale := range forwarding.Scales {
+				b.Run(scale.Name, func(b *testing.B) {
+					w, err := kind.New(scale, engine.WarmAuto)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for _, size := range forwarding.Sizes {
+						b.Run(strconv.Itoa(size), func(b *testing.B) {
+							b.Run("culvert", func(b *testing.B) { w.Bench(b, size, 1) })
+							b.Run("workers2", func(b *testing.B) { w.Bench(b, size, 2) })
+							b.Run("refill", func(b *testing.B) { w.BenchRefill(b, size) })
+							if kind.Name == "flannel-pod-to-wire" {
+								// What takes the whole pass there is compared with what a tunnel's headers alone take here.
+								b.Run("gopacket", func(b *testing.B) { encapGopacket(b, "vxlan", size) })
+								b.Run("gopacketsum", func(b *testing.B) { encapGopacketSum(b, size) })
+							}
+						})
+					}
+				})
+			}
+		})
+	}
+}
+
+// encapGopacketSum is encapGopacket with the outer UDP checksum.
+func encapGopacketSum(b *testing.B, size int) {
+	inner := innerFrame(b, size)
+	eth := &layers.Ethernet{SrcMAC: nodeAMAC[:], DstMAC: nodeBMAC[:], EthernetType: layers.EthernetTypeIPv4}
+	ip := &layers.IPv4{
+		Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: nodeA.AsSlice(), DstIP: nodeB.AsSlice(),
+	}
+	u := &layers.UDP{SrcPort: 40000, DstPort: layers.UDPPort(vxlan.PortLinux)}
+	if err := u.SetNetworkLayerForChecksum(ip); err != nil {
+		b.Fatal(err)
+	}
+	stack := []gopacket.SerializableLayer{eth, ip, u, &layers.VXLAN{ValidIDFlag: true, VNI: 1}, gopacket.Payload(inner)}
+	buf := gopacket.NewSerializeBuffer()
+	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		ip.Id++
+		if err := gopacket.SerializeLayers(buf, options, stack...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if out := buf.Bytes(); len(out) != vxlan.Overhead+size || !bytes.Equal(out[vxlan.Overhead:], inner) || u.Checksum == 0 {
+		b.Fatalf("wrong result %x", out)
+	}
+}
+
+// BenchmarkEngineWarm compares bursts that touch their table entries beforehand with those that do not, and with what the engine
+// chooses.
+func BenchmarkEngineWarm(b *testing.B) {
+	for _, kind := range forwarding.Kinds {
+		b.Run(kind.Name, func(b *testing.B) {
+			for _, scale := range []forwarding.Scale{forwarding.Hot, forwarding.Large} {
+				b.Run(scale.Name, func(b *testing.B) {
+					for _, warm := range []struct {
+						name string
+						warm engine.Warm
+					}{{"culvert", engine.WarmAuto}, {"always", engine.WarmOn}, {"never", engine.WarmOff}} {
+						w, err := kind.New(scale, warm.warm)
+						if err != nil {
+							b.Fatal(err)
+						}
+						b.Run(warm.name, func(b *testing.B) { w.Bench(b, 64, 1) })
+					}
+				})
+			}
+		})
+	}
+}
+
+// many is enough entries for some behind each of the most ports.
+var many = forwarding.Scale{Name: "10k", Entries: 16384, Packets: 1 << 18}
+
+// BenchmarkEnginePorts has frames come in by random ports and leave by random others: a burst's all by the same, or each by
+// another, which costs a call of Output for nearly every frame.
+func BenchmarkEnginePorts(b *testing.B) {
+	for name, build := range map[string]func(s forwarding.Scale, w engine.Warm, ports int, spread bool) (*forwarding.Work, error){
+		"bridge": forwarding.NewBridgePorts, "route": forwarding.NewRoutePorts,
+	} {
+		for _, spread := range []bool{false, true} {
+			how := map[bool]string{false: "together", true: "apart"}[spread]
+			for _, ports := range []int{2, 64, 4096} {
+				b.Run(fmt.Sprintf("%s/%s/%d", name, how, ports), func(b *testing.B) {
+					w, err := build(many, engine.WarmAuto, ports, spread)
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.Run("culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkEngineVTEPs has as many stations behind more and more VTEPs.
+func BenchmarkEngineVTEPs(b *testing.B) {
+	for name, encap := range map[string]bool{"vxlan-encap": true, "vxlan-decap": false} {
+		for _, remotes := range []int{1, 64, 4096} {
+			b.Run(fmt.Sprintf("%s/%d", name, remotes), func(b *testing.B) {
+				w, err := forwarding.NewVXLAN(many, engine.WarmAuto, remotes, encap)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Run("culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
+			})
+		}
+	}
+}
+
+// TestEngineAllocs forwards and refuses bursts of all kinds without an allocation.
+func TestEngineAllocs(t *testing.T) {
+	for _, r := range forwarding.Refusals {
+		t.Run(r.Name, func(t *testing.T) {
+			w, err := r.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := w.Allocs(64); err != nil || n != 0 {
+				t.Errorf("%v allocations a burst, error %v", n, err)
+			}
+		})
+	}
+	for _, kind := range forwarding.Kinds {
+		t.Run(kind.Name, func(t *testing.T) {
+			w, err := kind.New(forwarding.Hot, engine.WarmAuto)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := w.Allocs(64); err != nil || n != 0 {
+				t.Errorf("%v allocations a burst, error %v", n, err)
+			}
+		})
+	}
+}
+
+// BenchmarkEngineDrop has packets that are refused: in silence, or with an ICMP error to their sender.
+func BenchmarkEngineDrop(b *testing.B) {
+	for _, r := range forwarding.Refusals {
+		b.Run(r.Name, func(b *testing.B) {
+			w, err := r.New()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run("culvert", func(b *testing.B) { r.Bench(b, w) })
+		})
+	}
+}
+
+// BenchmarkEngineFlood copies frames to seven ports.
+func BenchmarkEngineFlood(b *testing.B) {
+	w, err := forwarding.NewFlood()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range forwarding.Sizes {
+		b.Run(fmt.Sprintf("%d/culvert", size), func(b *testing.B) { w.BenchFlood(b, size) })
+	}
+}
