@@ -36,7 +36,12 @@ func (w *Worker) arpReceive(d *device, b *packet.Buffer) {
 	case arp.Reply:
 		w.total.Counters[ARPInReplies]++
 	}
-	if sender := be32(p.SenderIP()); d.conf.RPFilter != 0 && p.Op() == arp.Request && !w.comesBack(d, sender) {
+	sender := be32(p.SenderIP())
+	if sender != 0 && isZeroNet(sender) {
+		w.drop(d, b, DropMartianSource)
+		return
+	}
+	if d.conf.RPFilter != 0 && p.Op() == arp.Request && !w.comesBack(d, sender) {
 		w.total.Counters[IPReversePathFilter]++
 		w.drop(d, b, DropReversePath)
 		return

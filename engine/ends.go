@@ -371,8 +371,19 @@ func (w *Worker) linkAddr(n *end, od *device, next uint32) (ethernet.MAC, bool) 
 	if w.dry == nil {
 		w.e.ends.dependOn(n, od.index, next)
 	}
-	nb := w.e.neighs.Lookup(od.index, next)
+	nb := w.neighbour(od.index, next)
 	return nb.MAC(), nb.Ready()
+}
+
+// neighbour looks a neighbour up for a way that will be used without asking again. One that is known but not ready wants to hear
+// that it is used: the table starts to check it, if it has to be.
+func (w *Worker) neighbour(device, addr uint32) arp.Neighbour {
+	nb := w.e.neighs.Lookup(device, addr)
+	if nb.Ready() || !nb.IsValid() || w.dry != nil {
+		return nb
+	}
+	w.act(w.e.neighs.Output(device, addr, nil, 0, w.now, w.actionList()))
+	return w.e.neighs.Lookup(device, addr)
 }
 
 // encapsulator prepares the outer headers.

@@ -70,6 +70,9 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 		return false
 	}
 	_ = b.Truncate(int(h.TotalLen())) // Ethernet's padding, before an error quotes it
+	if len(h.Options()) > 0 && w.martian(d, b, be32(h.Src()), be32(h.Dst())) { // to be dropped silently, whatever the options
+		return false
+	}
 	for o := h.Options(); len(o) > 0; {
 		var opt ipv4.Option
 		before := o
@@ -94,14 +97,9 @@ func isSpecial(a uint32) bool { return (a>>24)-1 >= 223 || a>>24 == 127 }
 // (ip_route_input_slow).
 func (w *Worker) ipDecide(d *device, b *packet.Buffer, src, dst uint32, path *route.Path) {
 	switch {
-	case isMulticast(src) || src == limitedBroadcast, isLoopback(src) && d.kind != KindLoopback:
-		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
+	case w.martian(d, b, src, dst):
 	case dst == limitedBroadcast || src == 0 && dst == 0:
 		w.ipLocal(d, b, true)
-	case isZeroNet(src):
-		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
-	case isZeroNet(dst), isLoopback(dst) && d.kind != KindLoopback:
-		w.ipRefuse(d, b, IPInAddrErrors, DropMartianDst)
 	case isMulticast(dst):
 		w.ipGroup(d, b, dst)
 	case path != nil && (path.Type() == route.Local || path.Type() == route.Broadcast):
@@ -126,6 +124,22 @@ func (w *Worker) ipDecide(d *device, b *packet.Buffer, src, dst uint32, path *ro
 	default:
 		w.forward(d, b, dst, path)
 	}
+}
+
+// martian drops a packet between addresses that it cannot be between, and reports whether it did.
+func (w *Worker) martian(d *device, b *packet.Buffer, src, dst uint32) bool {
+	toAll := dst == limitedBroadcast || src == 0 && dst == 0
+	switch {
+	case isMulticast(src) || src == limitedBroadcast, isLoopback(src) && d.kind != KindLoopback, isZeroNet(src) && !toAll:
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianSource)
+	case isZeroNet(dst) && !toAll, isLoopback(dst) && d.kind != KindLoopback:
+		w.ipRefuse(d, b, IPInAddrErrors, DropMartianDst)
+	case dst == limitedBroadcast && !isZeroNet(src):
+		return !w.sourceOK(d, b, src)
+	default:
+		return false
+	}
+	return true
 }
 
 // unreachable drops a packet and tells its sender.

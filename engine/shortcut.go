@@ -116,7 +116,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 
 	remote, mac := a.gateway, uint64(0)
 	if d.vxlan != nil {
-		n := w.e.neighs.Lookup(a.device, a.gateway)
+		n := w.neighbour(a.device, a.gateway)
 		if !n.Ready() {
 			return nil
 		}
