@@ -53,6 +53,9 @@ func (w *Worker) known(br *device, mac uint64, d *device) bool {
 
 // learn notes which port a station is behind.
 func (w *Worker) learn(br *device, mac uint64, d *device) fdb.Outcome {
+	if mac == w.heard && d.index == w.heardBy { // in this burst
+		return fdb.Known
+	}
 	if w.dry != nil {
 		return w.dry.learn(br.bridge.table, fdb.Key(mac))
 	}
@@ -60,12 +63,19 @@ func (w *Worker) learn(br *device, mac uint64, d *device) fdb.Outcome {
 	if w.trace != nil && out != fdb.Known {
 		w.note(Step{Stage: StageLearn, Device: br.name, MAC: MACOf(mac), Via: d.name, Text: out.String()})
 	}
+	if !out.Refused() {
+		w.heard, w.heardBy = mac, d.index
+	}
 	return out
 }
 
 // bridgeForward finds the way of a frame through a bridge; from is the port that it came in by, or nil if the bridge itself sends
 // it.
 func (w *Worker) bridgeForward(br, from *device, dst uint64, b *packet.Buffer) {
+	if dst == br.mac && from != nil && w.trace == nil { // its entry is always there
+		w.receive(br, b)
+		return
+	}
 	if dst&macGroup != 0 {
 		w.flood(br, from, b, groupClass(dst))
 		return

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -57,7 +56,7 @@ func (e *Engine) publishState(s *state) {
 	s.own, s.groups = ownAddrs{}, nil
 	s.vxlans, s.ipips = vxlanIndex{}, ipipIndex{}
 	e.derive(s)
-	s.warm = e.config.Warm == WarmOn || e.config.Warm == WarmAuto && e.large(s)
+	e.measure(s)
 	e.state.Store(s)
 	e.ends.forgetAll()
 }
@@ -111,7 +110,12 @@ func (e *Engine) index(s *state, d *device) {
 		if !slices.Contains(s.vxlans.ports, v.dstPort) {
 			s.vxlans.ports = append(slices.Clone(s.vxlans.ports), v.dstPort)
 		}
-		s.vxlans.devices.Store(vxlanKey(v.dstPort, v.made.VNI), uint64(d.index))
+		key := vxlanKey(v.dstPort, v.made.VNI)
+		s.vxlans.devices.Store(key, uint64(d.index))
+		s.vxlans.only, s.vxlans.device = key, d.index
+		if s.vxlans.devices.Len() > 1 {
+			s.vxlans.only = 0
+		}
 		if r := number(v.made.Remote); isMulticast(r) {
 			s.groups = append(slices.Clone(s.groups), r)
 		}
@@ -122,6 +126,10 @@ func (e *Engine) index(s *state, d *device) {
 		key, kind := ipipKey(d.ipip.local, d.ipip.remote)
 		s.ipips.has[kind] = true
 		s.ipips.tunnels.Store(key, uint64(d.index))
+		s.ipips.only = d
+		if s.ipips.tunnels.Len() > 1 {
+			s.ipips.only = nil
+		}
 	}
 }
 
@@ -183,18 +191,14 @@ func (e *Engine) wayOf(device, target, sender uint32) arp.Way {
 	return arp.WayNone
 }
 
-// large reports whether tables are so large that warming up pays.
-func (e *Engine) large(s *state) bool {
-	if e.routes.Len() >= warmRoutes {
-		return true
-	}
-	for _, d := range s.devices {
-		if d != nil && d.table() != nil && d.table().Len() >= warmStations {
-			return true
+// measure notes whether tables are so large that warming up pays.
+func (e *Engine) measure(s *state) {
+	large := e.config.Warm == WarmOn
+	if e.config.Warm == WarmAuto {
+		large = e.routes.Len() >= warmRoutes || e.neighs.Len() >= warmStations
+		for _, d := range s.devices {
+			large = large || d != nil && d.table() != nil && d.table().Len() >= warmStations
 		}
 	}
-	return false
+	e.large.Store(large)
 }
-
-// names returns the names of devices in order, for messages.
-func (e *Engine) known() []string { return slices.Sorted(maps.Keys(e.names)) }

@@ -18,6 +18,8 @@ import (
 type vxlanIndex struct {
 	ports   []uint16
 	devices *wordmap.Map
+	only    uint64 // key of the only device; 0 if there are more
+	device  uint32
 }
 
 func vxlanKey(port uint16, vni uint32) uint64 { return 1<<63 | uint64(port)<<24 | uint64(vni) }
@@ -34,6 +36,9 @@ func (x *vxlanIndex) isPort(port uint16) bool {
 
 // find returns the device, or nil.
 func (x *vxlanIndex) find(s *state, port uint16, vni uint32) *device {
+	if key := vxlanKey(port, vni); key == x.only {
+		return s.device(x.device)
+	}
 	if x.devices == nil {
 		return nil
 	}
@@ -86,11 +91,7 @@ func (w *Worker) vxlanUnknown(d *device, b *packet.Buffer, header []byte) {
 
 // accepts reports whether a VXLAN device takes packets from a VTEP.
 func (d *device) accepts(src uint32) bool {
-	if d.vxlan.vteps == nil {
-		return true
-	}
-	_, ok := d.vxlan.vteps[src]
-	return ok
+	return d.vxlan.vteps == nil || d.vxlan.vteps.has(src)
 }
 
 // vxlanLearn notes which VTEP a station is behind, and reports whether its frame goes on (vxlan_snoop): not if the station is
@@ -149,6 +150,7 @@ func (w *Worker) decapFault(d *device, b *packet.Buffer, err error) {
 // ipipIndex finds IPIP tunnels by their ends.
 type ipipIndex struct {
 	tunnels *wordmap.Map
+	only    *device // if there are no others
 	has     [4]bool // whether there is any tunnel with: both ends, a remote one, a local one, none
 }
 
@@ -173,6 +175,12 @@ func ipipKey(local, remote uint32) (key uint64, kind int) {
 // between returns the tunnel for packets from remote to local: one with both ends, or the remote one, or the local one, or neither
 // (ip_tunnel_lookup); nil if there is none.
 func (x *ipipIndex) between(s *state, local, remote uint32) *device {
+	if d := x.only; d != nil {
+		if t := d.ipip; (t.local == 0 || t.local == local) && (t.remote == 0 || t.remote == remote) {
+			return d
+		}
+		return nil
+	}
 	for kind, has := range x.has {
 		if !has {
 			continue
@@ -221,11 +229,7 @@ func (w *Worker) ipipReceive(d *device, b *packet.Buffer) {
 
 // accepts reports whether a tunnel takes packets from a remote end.
 func (t *ipipDevice) accepts(src uint32) bool {
-	if t.peers == nil {
-		return true
-	}
-	_, ok := t.peers[src]
-	return ok
+	return t.peers == nil || t.peers.has(src)
 }
 
 func (w *Worker) ipipFault(d *device, b *packet.Buffer, err error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/internal/wordmap"
 	"github.com/culvert-net/culvert/route"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -23,7 +24,6 @@ type state struct {
 	own     ownAddrs
 	groups  []uint32 // multicast groups that tunnels have joined
 	traces  []*Trace
-	warm    bool
 }
 
 // device returns a device, or nil if there is none of that index.
@@ -86,7 +86,7 @@ type vxlanDevice struct {
 	local   uint32              // 0: any
 	under   uint32              // index of the underlay device, 0: as routes say
 	dstPort uint16
-	vteps   map[uint32]struct{} // nil: any
+	vteps   *addrSet // nil: any
 	made    VXLAN
 }
 
@@ -94,7 +94,7 @@ type vxlanDevice struct {
 type ipipDevice struct {
 	local, remote uint32 // 0: any
 	under         uint32
-	peers         map[uint32]struct{} // nil: any
+	peers         *addrSet // nil: any
 	errors        tunnelErrors
 	made          IPIP
 }
@@ -176,6 +176,26 @@ func (o *ownAddrs) has(a uint32) bool {
 	}
 	_, ok := o.addrs[a]
 	return ok
+}
+
+// addrSet is a set of addresses that packets are checked against. Its zero value is empty.
+type addrSet struct {
+	one  uint32 // the first, as most sets have no other
+	many *wordmap.Map
+}
+
+func (s *addrSet) add(a uint32) {
+	if s.one == 0 {
+		s.one = a
+	}
+	if s.many == nil {
+		s.many = wordmap.New(0)
+	}
+	s.many.Store(1<<32|uint64(a), 1)
+}
+
+func (s *addrSet) has(a uint32) bool {
+	return a != 0 && a == s.one || s.many != nil && s.many.Load(1<<32|uint64(a)) != 0
 }
 
 // Addr is an address of a device; 'ip addr'.

@@ -25,8 +25,9 @@ import (
 // tunnelEnds are the ends of an engine.
 type tunnelEnds struct {
 	e     *Engine
-	index *wordmap.Map           // device and remote address → place in list, from 1; written with mu held
-	list  atomic.Pointer[[]*end] // grows; written with mu held
+	index *wordmap.Map                // device and remote address → number, from 1; written with mu held
+	ways  atomic.Pointer[[]*wayChunk] // by number; grows; written with mu held
+	list  atomic.Pointer[[]*end]      // likewise
 	count atomic.Int64
 
 	mu          sync.Mutex
@@ -41,9 +42,14 @@ type tunnelEnds struct {
 	byMAC       map[uint64][]*adjacency      // by MAC address of the far VTEP
 }
 
+// A wayChunk is ways by the lower bits of their number: a packet gets from the index to its way in two steps.
+type wayChunk [1 << chunkBits]atomic.Pointer[way]
+
+const chunkBits = 10
+
 // end is one remote end of one tunnel device.
 type end struct {
-	way     atomic.Pointer[way]
+	way     *atomic.Pointer[way]
 	variant variant
 
 	// Guarded by tunnelEnds.mu.
@@ -71,8 +77,8 @@ type way struct {
 	local   bool          // the remote end is the node itself
 	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is
 
-	vxlan *vxlan.Encapsulator
-	ipip  *ipip.Encapsulator
+	vxlan vxlan.Encapsulator
+	ipip  ipip.Encapsulator
 	vni   uint32
 	port  uint16 // UDP destination
 
@@ -83,6 +89,7 @@ type way struct {
 func (t *tunnelEnds) init(e *Engine) {
 	t.e, t.index = e, wordmap.New(0)
 	t.list.Store(&[]*end{})
+	t.ways.Store(&[]*wayChunk{})
 	t.adjacencies.Store(&[]*adjacency{})
 	t.tags, t.adjacentTo, t.byMAC = map[uint64]uint32{}, map[uint64][]*adjacency{}, map[uint64][]*adjacency{}
 	t.byRemote, t.byNeighbour, t.variants = map[uint32][]*end{}, map[uint64][]*end{}, map[variant]*end{}
@@ -94,13 +101,18 @@ func endKey(device, addr uint32) uint64 { return uint64(device)<<32 | uint64(add
 func (w *Worker) to(d *device, remote uint32) *way {
 	t := &w.e.ends
 	if i := t.index.Load(endKey(d.index, remote)); i != 0 {
-		n := (*t.list.Load())[i-1]
-		if way := n.way.Load(); way != nil && w.now < way.expires {
-			return way
+		if y := t.way(i); y != nil && w.now < y.expires {
+			return y
 		}
-		return t.resolve(w, n)
+		return t.resolve(w, (*t.list.Load())[i-1])
 	}
 	return t.first(w, variant{device: d.index, remote: remote})
+}
+
+// way returns the way to the end with a number, nil if it is to be found.
+func (t *tunnelEnds) way(number uint64) *way {
+	i := number - 1
+	return (*t.ways.Load())[i>>chunkBits][i&(1<<chunkBits-1)].Load()
 }
 
 // toVariant is to for an FDB entry with a VNI, port or device of its own.
@@ -120,7 +132,7 @@ func (w *Worker) toVariant(v variant) *way {
 
 // first makes an end, and finds the way to it. Without room for another the way is found for this packet alone.
 func (t *tunnelEnds) first(w *Worker, v variant) *way {
-	n := &end{variant: v}
+	n := &end{variant: v, way: new(atomic.Pointer[way])}
 	if w.dry == nil {
 		n = t.add(n)
 	}
@@ -144,7 +156,13 @@ func (t *tunnelEnds) add(n *end) *end {
 		return n
 	}
 	if plain {
-		grown := append(list, n) // readers of the old header do not look behind its end
+		ways := *t.ways.Load()
+		if len(list)>>chunkBits == len(ways) {
+			ways = append(ways, new(wayChunk)) // readers of the old header do not look behind its end
+			t.ways.Store(&ways)
+		}
+		n.way = &ways[len(list)>>chunkBits][len(list)&(1<<chunkBits-1)]
+		grown := append(list, n)
 		t.list.Store(&grown)
 		t.index.Store(endKey(v.device, v.remote), uint64(len(grown)))
 	} else {
@@ -387,16 +405,19 @@ func (w *Worker) neighbour(device, addr uint32) arp.Neighbour {
 }
 
 // encapsulator prepares the outer headers.
-func (y *way) encapsulator(e *Engine, d *device, v variant, src, dst ethernet.MAC) (err error) {
+func (y *way) encapsulator(e *Engine, d *device, v variant, src, dst ethernet.MAC) error {
 	if !y.whole {
 		src, dst = ethernet.MAC{}, ethernet.MAC{}
 	}
 	if d.ipip != nil {
 		c := &d.ipip.made
-		y.ipip, err = ipip.NewEncapsulator(ipip.EncapConfig{
+		made, err := ipip.NewEncapsulator(ipip.EncapConfig{
 			Src: AddrOf(y.src), Dst: AddrOf(v.remote), SrcMAC: src, DstMAC: dst, Raw: !y.whole,
 			TTL: c.TTL, TOS: c.TOS, InheritTOS: c.InheritTOS, NoPMTUDisc: c.NoPMTUDisc, Profile: e.config.Profile,
 		})
+		if err == nil {
+			y.ipip = *made
+		}
 		return err
 	}
 	c := &d.vxlan.made
@@ -412,11 +433,14 @@ func (y *way) encapsulator(e *Engine, d *device, v variant, src, dst ethernet.MA
 		ttl = 1
 	}
 	y.vni, y.port = vni, port
-	y.vxlan, err = vxlan.NewEncapsulator(vxlan.EncapConfig{
+	made, err := vxlan.NewEncapsulator(vxlan.EncapConfig{
 		VNI: vni, Src: AddrOf(y.src), Dst: AddrOf(v.remote), SrcMAC: src, DstMAC: dst, Raw: !y.whole,
 		DstPort: port, SrcPorts: c.Ports, Hasher: e.hasher, TTL: ttl, InheritTTL: c.InheritTTL, TOS: c.TOS,
 		InheritTOS: c.InheritTOS, DF: c.DF, UDPChecksum: c.UDPChecksum, Profile: e.config.Profile,
 	})
+	if err == nil {
+		y.vxlan = *made
+	}
 	return err
 }
 

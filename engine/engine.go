@@ -54,6 +54,8 @@ type Engine struct {
 	asleep     map[asleepKey]route.Route // whole routes, of which some next hops are out of use
 	explaining sync.Mutex
 	dry        *Worker // guarded by explaining
+
+	large atomic.Bool // tables are, so that warming up pays
 }
 
 // New returns an engine with one device, lo. It reports every field of the configuration that is wrong.
@@ -117,14 +119,18 @@ type Worker struct {
 	out Output
 
 	// Of the burst in hand.
-	st     *state
-	now    time.Duration
-	busy   bool
-	queues [][]*packet.Buffer // to be given to Output, by port
-	ready  []uint32           // ports that have any
-	inside []crossing         // on their way over pairs, lo and calls from callbacks: first in, first out
-	misses []Miss
-	dry    *dryRun // not nil if nothing may be changed, see Explain
+	st      *state
+	now     time.Duration
+	busy    bool
+	queues  [][]*packet.Buffer // to be given to Output, by port
+	ready   []uint32           // ports that have any
+	inside  []crossing         // on their way over pairs, lo and calls from callbacks: first in, first out
+	misses  []Miss
+	heard   uint64 // the last station that was learned, of whom nothing new is to be learned
+	heardBy uint32 // by this port
+	bursts  uint32
+	warming []warmth
+	dry     *dryRun // not nil if nothing may be changed, see Explain
 
 	// Of the packet in hand, and of what came of it.
 	crossed int           // how often it has crossed from device to device, copies included
@@ -212,7 +218,7 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 	}
 	w.begin(now)
 	d := w.st.device(port)
-	if d != nil && w.st.warm {
+	if w.warms() && d != nil {
 		w.warmUp(d, batch)
 	}
 	for i, b := range batch {
@@ -228,7 +234,7 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 
 // begin starts a burst: it looks at the engine's state once, and does what control calls have left to do.
 func (w *Worker) begin(now time.Duration) {
-	w.busy, w.st, w.now = true, w.e.state.Load(), now
+	w.busy, w.st, w.now, w.heard = true, w.e.state.Load(), now, 0
 	if c := &w.e.clock; int64(now) > c.Load() {
 		c.Store(int64(now)) // workers may overtake each other here by what their clocks differ
 	}

@@ -119,6 +119,9 @@ func (e *Engine) DeleteFDB(f FDBEntry) error {
 		return err
 	}
 	key := fdb.KeyOf(0, f.MAC)
+	if d, err := e.find("delete FDB entry", f.Dev); err == nil && d.bridge != nil && f.MAC == d.hw {
+		return fmt.Errorf("engine: delete FDB entry %v on %s: the bridge's own address: %w", f.MAC, f.Dev, ErrBusy)
+	}
 	if remotes := to.Remotes(); len(remotes) == 1 && !whole {
 		err = table.DeleteRemote(key, remotes[0])
 	} else {

@@ -36,10 +36,31 @@ func (w *Worker) ipReceive(d *device, b *packet.Buffer) {
 	path := w.e.routes.Lookup(dst)
 	if isSpecial(src) || isSpecial(dst) || w.st.own.has(src) || path == nil || path.Type() != route.Unicast ||
 		d.conf.RPFilter != 0 || w.group || !d.conf.Forwarding {
-		w.ipDecide(d, b, src, dst, path)
+		w.ipNotForwarded(d, b, src, dst, path)
 		return
 	}
 	w.forward(d, b, dst, path)
+}
+
+// ipNotForwarded takes packets that are not simply to be forwarded. What comes out of a tunnel is the usual one of these, and
+// needs no more checks than it gets here.
+func (w *Worker) ipNotForwarded(d *device, b *packet.Buffer, src, dst uint32, path *route.Path) {
+	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
+	if path == nil || path.Type() != route.Local || isSpecial(src) || isSpecial(dst) || w.st.own.has(src) || d.conf.RPFilter != 0 ||
+		w.group || binary.BigEndian.Uint16(h[6:])&0x3fff != 0 || w.trace != nil {
+		w.ipDecide(d, b, src, dst, path)
+		return
+	}
+	switch h[9] {
+	case ipv4.ProtocolUDP:
+		w.total.Counters[IPInDelivers]++
+		w.udpReceive(d, b, false)
+	case ipv4.ProtocolIPIP:
+		w.total.Counters[IPInDelivers]++
+		w.ipipReceive(d, b)
+	default:
+		w.ipLocal(d, b, false)
+	}
 }
 
 // ipRefuse drops a packet that is not IPv4.
@@ -69,7 +90,7 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 		w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
 		return false
 	}
-	_ = b.Truncate(int(h.TotalLen())) // Ethernet's padding, before an error quotes it
+	_ = b.Truncate(int(h.TotalLen()))                                          // Ethernet's padding, before an error quotes it
 	if len(h.Options()) > 0 && w.martian(d, b, be32(h.Src()), be32(h.Dst())) { // to be dropped silently, whatever the options
 		return false
 	}

@@ -134,9 +134,9 @@ func (v *vxlanDevice) allow() {
 	if len(v.made.VTEPs) == 0 {
 		return
 	}
-	v.vteps = map[uint32]struct{}{}
+	v.vteps = &addrSet{}
 	for _, a := range v.made.VTEPs {
-		v.vteps[number(a)] = struct{}{}
+		v.vteps.add(number(a))
 	}
 }
 
@@ -225,12 +225,12 @@ func (t *ipipDevice) allow() {
 	if t.made.AnyPeer {
 		return
 	}
-	t.peers = map[uint32]struct{}{}
+	t.peers = &addrSet{}
 	for _, p := range t.made.Peers {
-		t.peers[number(p)] = struct{}{}
+		t.peers.add(number(p))
 	}
 	if t.remote != 0 {
-		t.peers[t.remote] = struct{}{}
+		t.peers.add(t.remote)
 	}
 }
 

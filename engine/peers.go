@@ -254,14 +254,14 @@ func (e *Engine) allowPeers() {
 			c, t := *d, *d.ipip
 			t.allow()
 			if t.peers != nil {
-				e.eachPeer(d.name, func(node uint32) { t.peers[node] = struct{}{} })
+				e.eachPeer(d.name, t.peers.add)
 			}
 			c.ipip = &t
 			s.devices[i] = &c
 		case d.vxlan != nil && len(d.vxlan.made.VTEPs) > 0:
 			c, v := *d, *d.vxlan
 			v.allow()
-			e.eachPeer(d.name, func(node uint32) { v.vteps[node] = struct{}{} })
+			e.eachPeer(d.name, v.vteps.add)
 			c.vxlan = &v
 			s.devices[i] = &c
 		}

@@ -135,9 +135,9 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	}
 	r := &resolved{mac: mac, out: y.out, raw: d.ipip != nil}
 	if r.raw {
-		r.ipip, r.fits = *y.ipip, min(y.mtu-ipip.OverheadIP, d.mtu)
+		r.ipip, r.fits = y.ipip, min(y.mtu-ipip.OverheadIP, d.mtu)
 	} else {
-		r.vxlan, r.fits = *y.vxlan, y.mtu-vxlan.Overhead
+		r.vxlan, r.fits = y.vxlan, y.mtu-vxlan.Overhead
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
