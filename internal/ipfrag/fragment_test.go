@@ -259,6 +259,15 @@ func TestFragmentCompletesChecksum(t *testing.T) {
 	packet.FreeBatch(frags)
 }
 
+// TestFragmentFillsBuffers has buffers with just the room for a fragment.
+func TestFragmentFillsBuffers(t *testing.T) {
+	pool := newPool(t, 4, packet.DefaultHeadroom+44)
+	frags, err := ipfrag.Fragment(packet.Of(whole(t, complete(ipv4.Fields{}), 100)), 44, pool.Get, nil)
+	require.NoError(t, err)
+	require.Len(t, frags, 5)
+	packet.FreeBatch(frags)
+}
+
 // TestRoundTrip cuts random packets, some fragments again, and puts everything together in any order.
 func TestRoundTrip(t *testing.T) {
 	const seed, rounds = 4, 400
