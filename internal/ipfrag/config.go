@@ -49,7 +49,7 @@ const (
 	defaultMaxDistance  = 64
 	leastPerSource      = 128 << 10 // 64 KiB come in 45 fragments over an MTU of 1500, in buffers of 2048 bytes
 
-	maxLimit = math.MaxInt32 // of each
+	maxLimit = 1 << 30 // of each
 )
 
 // check fills in defaults and reports every field that is out of range.

@@ -78,11 +78,12 @@ func (d *datagram) first() *fragment {
 	return nil
 }
 
-func (d *datagram) complete() bool { return d.last && d.have == d.total && d.first() != nil }
+// complete reports whether all bytes have arrived: as fragments do not overlap, it is enough to count them.
+func (d *datagram) complete() bool { return d.last && d.have == d.total }
 
 // completedBy reports whether f, which was placed, is all that is missing; d may be nil.
 func (d *datagram) completedBy(f *fragment) bool {
-	return d != nil && (d.last || !f.more) && d.have+f.len() == max(d.total, int(f.end)) && (f.start == 0 || d.first() != nil)
+	return d != nil && (d.last || !f.more) && d.have+f.len() == max(d.total, int(f.end))
 }
 
 // place cuts f to a multiple of 8 bytes, unless it is the last one, and returns its place among the fragments and Held, or what is
@@ -116,9 +117,10 @@ func (d *datagram) place(f *fragment, strict bool) (at int, o Outcome) {
 // fit returns the place of f and Held, or Duplicate or Overlap (inet_frag_queue_insert).
 func (d *datagram) fit(f *fragment, strict bool) (int, Outcome) {
 	all := d.fragments
+	// The first one that ends behind its start.
 	at, _ := slices.BinarySearchFunc(all, f.start, func(g fragment, start int32) int { return int(g.end-start) - 1 })
-	if at == len(all) { // all end at or before its start
-		f.joins = at > 0 && all[at-1].end == f.start
+	if at == len(all) { // all end at or before its start, and there is one
+		f.joins = all[at-1].end == f.start
 		return at, Held
 	}
 	switch g := &all[at]; {

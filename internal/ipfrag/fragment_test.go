@@ -125,7 +125,7 @@ func TestFragment(t *testing.T) {
 			var got []string
 			for i, b := range frags {
 				got = append(got, describe(t, b, i == 0, c.fields, c.later))
-				assert.EqualValues(t, 0xfeedbeef, b.Hash())
+				assert.Equal(t, uint32(0xfeedbeef), b.Hash())
 				assert.LessOrEqual(t, b.Len(), c.mtu)
 			}
 			assert.Equal(t, c.want, got)
@@ -259,6 +259,15 @@ func TestFragmentCompletesChecksum(t *testing.T) {
 	packet.FreeBatch(frags)
 }
 
+// TestFragmentFillsBuffers has buffers with just the room for a fragment.
+func TestFragmentFillsBuffers(t *testing.T) {
+	pool := newPool(t, 4, packet.DefaultHeadroom+44)
+	frags, err := ipfrag.Fragment(packet.Of(whole(t, complete(ipv4.Fields{}), 100)), 44, pool.Get, nil)
+	require.NoError(t, err)
+	require.Len(t, frags, 5)
+	packet.FreeBatch(frags)
+}
+
 // TestRoundTrip cuts random packets, some fragments again, and puts everything together in any order.
 func TestRoundTrip(t *testing.T) {
 	const seed, rounds = 4, 400
@@ -270,7 +279,7 @@ func TestRoundTrip(t *testing.T) {
 		if round%2 == 0 {
 			size = packet.DefaultHeadroom + ipv4.MaxLen // room for the whole
 		}
-		k := newKitOf(t, ipfrag.Config{MaxBytes: math.MaxInt32}, 600, size)
+		k := newKitOf(t, ipfrag.Config{MaxBytes: 1 << 30}, 600, size)
 		f := complete(ipv4.Fields{TOS: uint8(rng.Uint32()), Options: randomOptions(rng)})
 		if rng.IntN(2) == 0 {
 			f.Flags = ipv4.DontFragment

@@ -200,7 +200,7 @@ func testKernel(t *testing.T) {
 		}
 	})
 	t.Run("random", func(t *testing.T) {
-		const seed, sequences = 8, 1500
+		const seed, sequences = 8, 600
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0))
 		wholes := 0

@@ -118,6 +118,32 @@ func TestLimits(t *testing.T) {
 			"0-8+ src=2 id=3   ->",
 			"0-8+ src=2 id=4   -> too many fragments from one source 0-8",
 		}}},
+		{ipfrag.Config{MaxPerSource: buffersFor(1)}, rule{"MaxPerSource of one fragment", []string{
+			"0-8+        ->",
+			"8-16+       -> too many fragments from one source 8-16",
+			"0-8+ src=3  ->",
+			"8-16        -> merged 8-16, whole 16",
+		}}},
+		{ipfrag.Config{MaxPerSource: buffersFor(1)}, rule{"MaxPerSource, when sources come and go", []string{
+			"0-8+ src=2  ->",
+			"0-8+ src=3  ->",
+			"8-16 src=2  -> merged 8-16, whole 16",
+			"8-16 src=3  -> merged 8-16, whole 16",
+			"0-8+ src=4  ->",
+			"0-8+ src=5  ->",
+			"0-8+ src=2  ->",
+			"0-8+ src=3  ->",
+		}}},
+		{ipfrag.Config{MaxPerSource: buffersFor(2)}, rule{"MaxPerSource, each source for itself", []string{
+			"0-8+ src=2   ->",
+			"8-16 src=2   -> merged 8-16, whole 16",
+			"0-8+ src=4   ->",
+			"0-8+ src=5   ->",
+			"8-16+ src=4  ->",
+			"8-16+ src=5  ->",
+			"16-24+ src=4 -> too many fragments from one source 16-24",
+			"16-24+ src=5 -> too many fragments from one source 16-24",
+		}}},
 		{ipfrag.Config{MaxDatagrams: 2}, rule{"MaxDatagrams", []string{
 			"0-8+ id=1   ->",
 			"0-8+ id=2   ->",
@@ -491,4 +517,26 @@ func TestReassemblerDoesNotAllocate(t *testing.T) {
 			k.close()
 		})
 	}
+}
+
+// TestEndedSourcesAreForgotten has every datagram come from another address: what is kept of one must be used again.
+func TestEndedSourcesAreForgotten(t *testing.T) {
+	k := newKit(t, ipfrag.Config{})
+	first, last := parsePart("0-8+").packet(), parsePart("8-16").packet()
+	out := make([]ipfrag.Result, 0, 4)
+	domain := uint32(0)
+	allocs := testing.AllocsPerRun(5000, func() {
+		domain++
+		for _, p := range [][]byte{first, last} {
+			b := k.pool.Get()
+			_ = b.SetBytes(p)
+			out = k.r.Input(domain, b, 0, out[:0])
+		}
+		for _, o := range out {
+			o.Buffer.Free()
+		}
+	})
+	assert.Zero(t, allocs)
+	assert.EqualValues(t, 5001, k.r.Stats().ReasmOKs)
+	k.close()
 }

@@ -137,7 +137,7 @@ func (s *slow) whole(end int) (ipfrag.Outcome, []byte) {
 func TestOracle(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		t.Run(fmt.Sprintf("strict=%v", strict), func(t *testing.T) {
-			const seed, sequences = 15, 30_000
+			const seed, sequences = 15, 10_000
 			t.Logf("seed %d", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			k := newKit(t, ipfrag.Config{Strict: strict})

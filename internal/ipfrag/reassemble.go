@@ -17,7 +17,7 @@ import (
 //
 // A fragment whose bytes have all arrived is dropped alone; any other overlap, and any other contradiction between fragments,
 // ends the whole datagram. The time of a datagram runs from the fragment that came first. Above [Config].MaxBytes nothing
-// makes room for new fragments: they are refused, until held ones complete or time out, as in Linux since 4.17.
+// makes room for new fragments: they are refused until held ones complete or time out, as in Linux since 4.17.
 //
 // The datagram gets the header and options of its first fragment, and DF if the largest of its fragments had it: Linux does so
 // to let fragments that probe the path MTU remain what they are, and who sends such a datagram on is to cut it again.
