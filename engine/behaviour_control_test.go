@@ -339,7 +339,9 @@ func TestBehaviourControlUndo(t *testing.T) {
 			func(r *rig) error { return r.DeleteRoute(engine.Route{Prefix: prefix("10.7.0.0/24")}) },
 		},
 		{
-			"neighbour", func(r *rig) error { return r.AddNeigh(engine.Neigh{Addr: addr4("10.0.0.5"), Dev: "eth0", MAC: mac6(5)}) },
+			"neighbour", func(r *rig) error {
+				return r.AddNeigh(engine.Neigh{Addr: addr4("10.0.0.5"), Dev: "eth0", MAC: mac6(5)})
+			},
 			func(r *rig) error { return r.DeleteNeigh(addr4("10.0.0.5"), "eth0") },
 		},
 		{
