@@ -21,8 +21,9 @@ const node3Addr, node3VTEP, pod3 = "172.16.100.103", "10.244.3.0", "10.244.3.7"
 
 var flannel3MAC, node3MAC = ethernet.MustParseMAC("6e:f8:85:d7:09:17"), mac6(0x33)
 
-func newNode3(t testing.TB, change ...func(*engine.Config)) *rig {
-	r := newFlannel(t, change...)
+func newNode3(t testing.TB) *rig {
+	t.Helper()
+	r := newFlannel(t)
 	r.neigh(node3Addr, node3MAC, "ens192")
 	return r
 }

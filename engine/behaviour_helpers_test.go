@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -435,9 +436,9 @@ func (d datagram) packet() []byte {
 	if d.proto == 0 {
 		l.Protocol = protoUDP
 	}
-	body := d.payload
+	body := slices.Clone(d.payload)
 	for i := headers + len(body); i < d.size; i++ {
-		body = append(body[:len(body):len(body)], byte(i))
+		body = append(body, byte(i))
 	}
 	b := serialize(append(stack, gopacket.Payload(body))...)
 	if udp && d.noSum {
