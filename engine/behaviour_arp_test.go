@@ -148,8 +148,19 @@ func TestBehaviour17WhatIsBelieved(t *testing.T) {
 	t.Run("our own address, claimed by another", func(t *testing.T) {
 		r := newRouter(t)
 		r.in("eth1", isAt(eth1MAC, other, "10.1.0.1", guest))
+		r.in("eth1", whoHas("10.1.0.50", other, "10.1.0.1"))
+		assert.Empty(t, r.in("eth1", whoHas("10.1.0.1", other, "10.1.0.1")), "an announcement of it is not answered")
 		_, ok := r.GetNeigh(addr4("10.1.0.1"), "eth1")
 		assert.False(t, ok)
+	})
+	t.Run("by who may not ask", func(t *testing.T) {
+		r := newRouter(t)
+		c, err := r.Conf("eth1")
+		r.must(err)
+		c.ARPIgnore = 8
+		r.must(r.SetConf("eth1", c))
+		r.in("eth1", whoHas("10.1.0.1", other, guest))
+		assert.Equal(t, "nobody", knows(r), "arp_ignore")
 	})
 	t.Run("arp_accept", func(t *testing.T) {
 		r := newRouter(t)

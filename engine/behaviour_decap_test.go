@@ -107,17 +107,17 @@ func TestBehaviour07Dropped(t *testing.T) {
 					return
 				}
 				r.refused(c.why, "eth0", c.frame)
-				assert.Empty(t, maps.Collect(r.learned("vx100")), "nothing is learned from it")
+				assert.Empty(t, maps.Collect(r.learned()), "nothing is learned from it")
 				r.one("eth0", good)
 			})
 		}
 	}
 }
 
-// learned returns the dynamic entries of a VXLAN device or a bridge, and where they are.
-func (r *rig) learned(dev string) func(func(ethernet.MAC, engine.FDBEntry) bool) {
+// learned returns the dynamic entries of vx100, and where they are.
+func (r *rig) learned() func(func(ethernet.MAC, engine.FDBEntry) bool) {
 	return func(yield func(ethernet.MAC, engine.FDBEntry) bool) {
-		for e := range r.FDB(dev) {
+		for e := range r.FDB("vx100") {
 			if e.Flags == 0 && !e.MAC.IsZero() && !yield(e.MAC, e) {
 				return
 			}
@@ -271,7 +271,7 @@ func TestBehaviour08VTEPList(t *testing.T) {
 	r.one("eth0", tunnelled(tunnelEnd2, inner))
 	r.one("eth0", tunnelled(tunnelEnd3, inner))
 	r.refused(engine.DropTunnelPeer, "eth0", tunnelled(tunnelEnd4, stationFrame(mac6(0xa1), mac6(0xb4))))
-	for m := range r.learned("vx100") {
+	for m := range r.learned() {
 		assert.NotEqual(t, mac6(0xb4), m, "learned from a stranger")
 	}
 	l, _ := r.Link("vx100")
@@ -303,7 +303,7 @@ func TestBehaviour10Learning(t *testing.T) {
 	t.Run("the outer address, never the port", func(t *testing.T) {
 		r := newQuiet(t, engine.VXLAN{})
 		r.one("eth0", tunnelled(tunnelEnd2, stationFrame(a, b))) // from port 50000
-		entries := maps.Collect(r.learned("vx100"))
+		entries := maps.Collect(r.learned())
 		require.Contains(t, entries, b)
 		assert.Equal(t, addr4(tunnelEnd2), entries[b].Dst)
 		assert.Zero(t, entries[b].UDP)
@@ -320,7 +320,7 @@ func TestBehaviour10Learning(t *testing.T) {
 	t.Run("nothing under nolearning", func(t *testing.T) {
 		r := newQuiet(t, engine.VXLAN{NoLearning: true})
 		r.one("eth0", tunnelled(tunnelEnd2, stationFrame(a, b)))
-		assert.Empty(t, maps.Collect(r.learned("vx100")))
+		assert.Empty(t, maps.Collect(r.learned()))
 	})
 	t.Run("a configured station at another VTEP", func(t *testing.T) {
 		r := newQuiet(t, engine.VXLAN{})
@@ -333,16 +333,16 @@ func TestBehaviour10Learning(t *testing.T) {
 		r := newQuiet(t, engine.VXLAN{Ageing: 100 * time.Second})
 		r.one("eth0", tunnelled(tunnelEnd2, stationFrame(a, b)))
 		r.wait(98 * time.Second)
-		assert.Contains(t, maps.Collect(r.learned("vx100")), b)
+		assert.Contains(t, maps.Collect(r.learned()), b)
 		r.wait(4 * time.Second)
-		assert.Empty(t, maps.Collect(r.learned("vx100")))
+		assert.Empty(t, maps.Collect(r.learned()))
 	})
 	t.Run("no more than MaxAddress", func(t *testing.T) {
 		r := newQuiet(t, engine.VXLAN{MaxAddress: 10})
 		for i := range byte(50) {
 			r.in("eth0", tunnelled(tunnelEnd2, stationFrame(a, mac6(100+i))))
 		}
-		assert.LessOrEqual(t, len(maps.Collect(r.learned("vx100"))), 10)
+		assert.LessOrEqual(t, len(maps.Collect(r.learned())), 10)
 	})
 }
 

@@ -294,7 +294,7 @@ func TestBehaviour13OptionsAreKept(t *testing.T) {
 		{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}},
 		{OptionType: 82, OptionLength: 4, OptionData: []byte{7, 7}},
 	}})
-	s := r.one("eth0", frame)
+	s := r.one("eth0", append(slices.Clone(frame), 0xee, 0xee, 0xee)) // and three bytes of padding
 	assert.Equal(t, frame[34:], s.raw[34:], "options and what follows")
 
 	r.drops()
@@ -369,6 +369,7 @@ func TestBehaviour14NeverAnErrorAbout(t *testing.T) {
 		{"source loopback", toFar(datagram{src: "127.0.0.1", ttl: 1}), engine.DropMartianSource, false},
 		{"source group", toFar(datagram{src: "224.0.0.1", ttl: 1}), engine.DropMartianSource, false},
 		{"source everybody", toFar(datagram{src: "255.255.255.255", ttl: 1}), engine.DropMartianSource, false},
+		{"source everybody on the subnet", toFar(datagram{src: "10.0.0.255", ttl: 1}), engine.DropTTL, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRouter(t)
@@ -401,6 +402,7 @@ func TestBehaviour14NobodyListens(t *testing.T) {
 		code uint8
 	}{
 		{"port closed", datagram{dst: eth0Addr}, 3},
+		{"port closed at another of the node's addresses", datagram{dst: "10.1.0.1"}, 3},
 		{"protocol unknown", datagram{dst: eth0Addr, proto: 253, payload: []byte{1, 2, 3, 4}}, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -408,11 +410,21 @@ func TestBehaviour14NobodyListens(t *testing.T) {
 			r.deaf = true
 			frame := toFar(c.d)
 			s := r.one("eth0", frame)
-			s.wantICMP(t, 3, c.code, eth0Addr, near)
+			s.wantICMP(t, 3, c.code, c.d.dst, near)
 			assert.Equal(t, frame[14:], s.icmp.Payload)
 			assert.Equal(t, uint8(0xc0), s.ip.TOS)
 			assert.Equal(t, map[engine.Reason]uint64{engine.DropNoSocket: 1}, r.drops())
 		})
+	}
+}
+
+// TestBehaviour14ServiceOfErrors has the precedence of internet control, beside the service that the packet asked for (icmp_send).
+func TestBehaviour14ServiceOfErrors(t *testing.T) {
+	for tos, want := range map[uint8]uint8{0: 0xc0, 0x10: 0xd0, 0x1f: 0xde, 0xe0: 0xc0} {
+		s := newRouter(t).one("eth0", toFar(datagram{ttl: 1, tos: tos}))
+		assert.Equal(t, want, s.ip.TOS, "TOS %#02x", tos)
+		assert.Equal(t, uint8(64), s.ip.TTL)
+		assert.False(t, s.df())
 	}
 }
 
@@ -556,6 +568,13 @@ func TestBehaviour15OwnPacketToASilentNeighbour(t *testing.T) {
 	got := r.deliveries()
 	require.Len(t, got, 1)
 	got[0].wantICMP(t, 3, 1, "10.1.0.1", "10.1.0.1")
+
+	for range 20 {
+		_, err := r.send(echo(1, 1, 56), engine.Send{Dst: addr4("10.1.0.77"), Protocol: protoICMP})
+		require.NoError(t, err)
+	}
+	r.wait(4 * time.Second)
+	assert.Len(t, r.deliveries(), 20, "no limit on what the node tells itself")
 }
 
 // TestBehaviour15AnsweredInTime lets what waited go, in order.

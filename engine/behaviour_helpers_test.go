@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,8 +142,25 @@ func (r *rig) in(dev string, frames ...[]byte) []*seen {
 	return r.out
 }
 
-// one is in for a frame that is to leave as one frame, sound in every checksum.
+// one is in for a frame that is to leave as one frame, sound in every checksum, and as Explain says beforehand. What waits for
+// other packets, and what Config.Local makes of a packet, is beyond Explain.
 func (r *rig) one(dev string, frame []byte) *seen {
+	r.t.Helper()
+	x := r.explain(dev, frame)
+	s := r.single(dev, frame)
+	if len(x.Held) > 0 || x.Local || isARPReply(frame) {
+		return s
+	}
+	if assert.Len(r.t, x.Outputs, 1, "Explain: outputs; steps:\n%s", x) {
+		assert.Equal(r.t, s.dev, x.Outputs[0].Device, "Explain: device; steps:\n%s", x)
+		raw := s.eth == nil
+		assert.Equal(r.t, anonymous(s.raw, raw), anonymous(x.Outputs[0].Packet, raw), "Explain: frame; steps:\n%s", x)
+	}
+	return s
+}
+
+// single is one without asking Explain.
+func (r *rig) single(dev string, frame []byte) *seen {
 	r.t.Helper()
 	out := r.in(dev, frame)
 	if len(out) != 1 {
@@ -152,11 +170,59 @@ func (r *rig) one(dev string, frame []byte) *seen {
 	return out[0]
 }
 
+func isARPReply(frame []byte) bool {
+	return len(frame) >= 22 && frame[12] == 8 && frame[13] == 6 && frame[21] == 2
+}
+
+// explain returns what Explain says of a frame, and holds it to changing nothing.
+func (r *rig) explain(dev string, frame []byte) *engine.Explanation {
+	r.t.Helper()
+	stats, counters, use := r.Stats(), r.Counters(), r.pool.InUse()
+	x, err := r.Explain(dev, frame, r.now)
+	r.must(err)
+	assert.Equal(r.t, stats, r.Stats(), "Explain changed what is counted")
+	assert.Equal(r.t, counters, r.Counters(), "Explain changed what is counted")
+	assert.Equal(r.t, use, r.pool.InUse(), "Explain took buffers")
+	return x
+}
+
+// anonymous returns a frame, or a packet if raw, with the fields zero that an engine is free to choose: IPv4 identifications, and
+// checksums that follow from them, in all layers.
+func anonymous(data []byte, raw bool) []byte {
+	f := append([]byte{}, data...)
+	for at := 0; ; {
+		if !raw {
+			if len(f) < at+14 || f[at+12] != 8 || f[at+13] != 0 {
+				return f
+			}
+			at += 14
+		}
+		if len(f) < at+20 {
+			return f
+		}
+		h := f[at:]
+		h[4], h[5], h[10], h[11] = 0, 0, 0, 0
+		at += int(h[0]&15) * 4
+		switch {
+		case h[9] == protoIPIP:
+			raw = true
+		case h[9] == protoUDP && len(f) >= at+16 && (binary.BigEndian.Uint16(f[at+2:]) == portLinux || binary.BigEndian.Uint16(f[at+2:]) == portIANA):
+			f[at+6], f[at+7] = 0, 0
+			at, raw = at+16, false
+		default:
+			return f
+		}
+	}
+}
+
 // refused is in for a frame that is to be dropped for a reason, with nothing leaving.
 func (r *rig) refused(why engine.Reason, dev string, frame []byte) {
 	r.t.Helper()
 	r.drops()
+	x := r.explain(dev, frame)
 	out := r.in(dev, frame)
+	assert.Empty(r.t, x.Outputs, "Explain: outputs; steps:\n%s", x)
+	assert.Contains(r.t, x.Drops, why, "Explain: drops; steps:\n%s", x)
 	assert.Empty(r.t, out, "frames that left")
 	assert.Equal(r.t, map[engine.Reason]uint64{why: 1}, r.drops(), "drops, want one as %s", why.Name())
 }
@@ -370,9 +436,9 @@ func (d datagram) packet() []byte {
 	if d.proto == 0 {
 		l.Protocol = protoUDP
 	}
-	body := d.payload
+	body := slices.Clone(d.payload)
 	for i := headers + len(body); i < d.size; i++ {
-		body = append(body[:len(body):len(body)], byte(i))
+		body = append(body, byte(i))
 	}
 	b := serialize(append(stack, gopacket.Payload(body))...)
 	if udp && d.noSum {

@@ -416,6 +416,13 @@ func TestBehaviour12UnknownSourcesAreNotHeard(t *testing.T) {
 			r.one("ens33", inIPIP("172.12.1.66", inner))
 		})
 	}
+	t.Run("to another address than the tunnel's", func(t *testing.T) {
+		r := newIPIP(t, engine.IPIP{})
+		r.addr("ens33", "172.12.1.15/24")
+		outer := datagram{src: ipipThere, dst: "172.12.1.15", proto: protoIPIP, payload: inner}.frame(ens33MAC, k8s2MAC)
+		assert.Empty(t, on(r.in("ens33", outer), "pods"))
+		assert.Equal(t, map[engine.Reason]uint64{engine.DropTunnelNone: 1}, r.drops())
+	})
 	t.Run("remote any without peers takes nothing", func(t *testing.T) {
 		r := newRig(t)
 		r.port("ens33", ens33MAC, ipipHere+"/24")

@@ -47,7 +47,7 @@ func TestBehaviourTunnelInTunnel(t *testing.T) {
 				assert.Equal(t, map[engine.Reason]uint64{engine.DropTunnelDepth: 1}, r.drops(), "MaxEncap %d, %d tunnels", c.max, depth)
 				continue
 			}
-			s := r.one("eth0", frame)
+			s := r.single("eth0", frame) // Explain gives packets the usual headroom
 			assert.Len(t, s.raw, 14+60+20*depth, "MaxEncap %d, %d tunnels", c.max, depth)
 			for range depth {
 				s = s.inner
