@@ -45,6 +45,8 @@ type Device struct {
 	Limit    int // of learned stations; 0: none
 
 	Tunnel Tunnel
+	errors int // from inside the tunnel, that senders were not told of
+	erred  time.Duration
 
 	// sysctls of net.ipv4.conf.
 	Forwarding, ProxyARP, AcceptLocal, RouteLocalnet bool
@@ -125,7 +127,7 @@ type Result struct {
 	Delivered [][]byte // packets for the node itself
 	Drops     []Drop
 	Held      int  // waiting now, in all
-	Unknown   bool // the reference does not know: a fragment for the node itself
+	Unknown   bool // the reference does not know, as of a fragment for the node itself
 }
 
 // Node is the forwarder. Change its fields at will between frames.
@@ -137,13 +139,11 @@ type Node struct {
 	DefaultTTL uint8
 	Deliver    bool // whether somebody takes packets for the node itself
 
-	// The limits of ICMP errors: RFC 1812 section 4.3.2.8, with Linux's numbers (icmp_msgs_per_sec, icmp_msgs_burst, icmp_ratelimit).
+	// The limits of all ICMP errors: RFC 1812 section 4.3.2.8, with Linux's numbers (icmp_msgs_per_sec, icmp_msgs_burst).
 	ErrorsPerSecond, ErrorBurst int
-	ErrorInterval               time.Duration
 
 	neighbours map[neighbourKey]*neighbour
-	buckets    map[netip.Addr]*bucket
-	global     bucket
+	limits     limits
 
 	now    time.Duration
 	result Result
@@ -152,8 +152,8 @@ type Node struct {
 // New returns a node with lo.
 func New() *Node {
 	n := &Node{
-		DefaultTTL: 64, ErrorsPerSecond: 1000, ErrorBurst: 50, ErrorInterval: time.Second,
-		neighbours: map[neighbourKey]*neighbour{}, buckets: map[netip.Addr]*bucket{},
+		DefaultTTL: 64, ErrorsPerSecond: 1000, ErrorBurst: 50,
+		neighbours: map[neighbourKey]*neighbour{}, limits: limits{buckets: map[netip.Addr]*bucket{}},
 	}
 	lo := n.Add(Device{Name: "lo", Kind: Loopback, MTU: 65536, Up: true})
 	n.AddAddress(lo, netip.MustParsePrefix("127.0.0.1/8"))
