@@ -233,7 +233,14 @@ func (n *Node) inputARP(d *Device, f frame, to kindOfDestination) {
 		n.drop("ARPMalformed")
 		return
 	}
-	if p.op != arpRequest && p.op != arpReply {
+	switch {
+	case thisNetwork.Contains(p.senderIP) && !p.senderIP.IsUnspecified():
+		n.drop("MartianSource")
+		return
+	case p.op == arpRequest && !p.senderIP.IsUnspecified() && !n.comesBack(d, p.senderIP):
+		n.drop("ReversePath") // Linux does not answer either, but may learn
+		return
+	case p.op != arpRequest && p.op != arpReply:
 		return
 	}
 	if p.targetIP.IsMulticast() || p.targetIP.IsLoopback() {

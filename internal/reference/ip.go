@@ -213,12 +213,22 @@ func (n *Node) checkSource(d *Device, src netip.Addr, v verdict) verdict {
 	if back != nil && back.Type == Local && !d.AcceptLocal && d.Kind != Loopback {
 		return verdict{faults: []string{"MartianSource"}}
 	}
-	switch {
-	case d.RPFilter == 1 && (back == nil || back.Type != Unicast || back.Device != d),
-		d.RPFilter == 2 && (back == nil || back.Type != Unicast):
+	if !n.comesBack(d, src) {
 		return verdict{faults: []string{"ReversePath", "MartianSource"}}
 	}
 	return v
+}
+
+// comesBack reports whether rp_filter lets a source pass: 1 wants the way back to leave by the device, 2 by any.
+func (n *Node) comesBack(d *Device, src netip.Addr) bool {
+	back := n.lookup(src)
+	switch d.RPFilter {
+	case 1:
+		return back != nil && back.Type == Unicast && back.Device == d
+	case 2:
+		return back != nil && back.Type == Unicast
+	}
+	return true
 }
 
 // inputIP takes a packet that a device received (ip_rcv).
