@@ -351,8 +351,13 @@ func (w *twin) addRoute(r reference.Route) {
 	}
 	c := engineRoute(r)
 	w.note("route %+v", c)
+	if r.Device != nil && !r.Device.Up {
+		require.Error(w.t, w.e.AddRoute(c))
+		return
+	}
 	w.do(w.e.AddRoute(c))
 	w.ref.Routes = append(w.ref.Routes, r)
+	w.tickAfterControl(reference.Result{Held: w.ref.Do(w.now, func() {}).Held})
 }
 
 func (w *twin) setNeighbour(d *reference.Device, addr netip.Addr, mac ethernet.MAC) {
@@ -412,6 +417,9 @@ func TestRandomNodesAgreeWithReference(t *testing.T) {
 			w := &world{twin: newTwin(t, r, tunnel.Linux, r.IntN(2) == 0)}
 			w.build()
 			for range referenceFrames {
+				if w.chance(0.08) {
+					w.change()
+				}
 				w.receive(w.randomFrame())
 				w.pass()
 				if w.lost {

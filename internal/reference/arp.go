@@ -63,17 +63,17 @@ func (n *Node) SetNeighbour(d *Device, addr netip.Addr, mac ethernet.MAC) {
 	n.release(k, nb)
 }
 
-// DeleteNeighbour is 'ip neigh del'. What waits is dropped.
+// DeleteNeighbour is 'ip neigh del'. To what waits it is as if the neighbour did not answer (neigh_delete).
 func (n *Node) DeleteNeighbour(d *Device, addr netip.Addr) (found bool) {
 	k := neighbourKey{d, addr}
 	nb := n.neighbours[k]
 	if nb == nil {
 		return false
 	}
-	for range nb.waiting {
-		n.drop("NeighbourGone")
+	n.fail(nb)
+	if len(nb.waiting) == 0 { // else an error for one of those who waited has woken it again
+		delete(n.neighbours, k)
 	}
-	delete(n.neighbours, k)
 	return true
 }
 
@@ -94,13 +94,25 @@ func (n *Node) Neighbours() map[string]string {
 	return all
 }
 
-// flushNeighbours forgets those of a device that went down (neigh_ifdown).
-func (n *Node) flushNeighbours(d *Device) {
+// dropNeighbour removes an entry with its device (neigh_flush_dev). What waits is dropped silently.
+func (n *Node) dropNeighbour(k neighbourKey) {
+	for range n.neighbours[k].waiting {
+		n.drop("NeighbourGone")
+	}
+	delete(n.neighbours, k)
+}
+
+// FlushNeighbours is 'ip neigh flush dev'. In which order they go may matter where packets wait for several.
+func (n *Node) FlushNeighbours(d *Device) {
+	gone, waiting := 0, 0
 	for _, k := range n.neighbourKeys() {
-		if k.device == d {
+		if nb := n.neighbours[k]; k.device == d && nb.state != permanent {
+			gone++
+			waiting += len(nb.waiting)
 			n.DeleteNeighbour(d, k.addr)
 		}
 	}
+	n.result.Unknown = n.result.Unknown || gone > 1 && waiting > 0
 }
 
 // neighbourKeys returns the keys in an order that is always the same.

@@ -207,3 +207,12 @@ func (d *Device) Table() map[string]string {
 	}
 	return all
 }
+
+// Flush forgets what was learned.
+func (d *Device) Flush() {
+	for m, s := range d.Stations {
+		if !s.Static && !s.Local {
+			delete(d.Stations, m)
+		}
+	}
+}

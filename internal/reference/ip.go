@@ -68,14 +68,43 @@ func (n *Node) SetUp(d *Device, up bool) {
 		return
 	}
 	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Device == d && r.Type != Local })
-	n.flushNeighbours(d)
-	for _, br := range n.Devices {
-		for m, s := range br.Stations {
-			if s.Port == d && !s.Static && !s.Local {
-				delete(br.Stations, m)
+	for _, k := range n.neighbourKeys() {
+		if k.device == d {
+			n.dropNeighbour(k)
+		}
+	}
+	n.forgetStations(d)
+}
+
+// SetCarrier says whether there is a wire. Routes stay; neighbours but the permanent ones do not (neigh_carrier_down).
+func (n *Node) SetCarrier(d *Device, carrier bool) {
+	if d.Carrier && !carrier && d.Up {
+		for _, k := range n.neighbourKeys() {
+			if k.device == d && n.neighbours[k].state != permanent {
+				n.dropNeighbour(k)
+			}
+		}
+		n.forgetStations(d)
+	}
+	d.Carrier = carrier
+}
+
+// forgetStations forgets what was learned behind a device that does not run any more (br_stp_disable_port, vxlan_stop,
+// br_stp_disable_bridge).
+func (n *Node) forgetStations(d *Device) {
+	for _, table := range n.Devices {
+		for m, s := range table.Stations {
+			if (s.Port == d || table == d) && !s.Static && !s.Local {
+				delete(table.Stations, m)
 			}
 		}
 	}
+}
+
+// RemoveAddress takes an address from a device: 'ip addr del'.
+func (n *Node) RemoveAddress(d *Device, p netip.Prefix) {
+	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return a.Device == d && a.Prefix == p })
+	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Source == p.Addr() })
 }
 
 // lookup is the longest prefix match, over all routes one after the other.
@@ -350,6 +379,8 @@ func (n *Node) send(p ipPacket) {
 			p.src = p.dst
 		}
 		n.deliver(p, toHost, Local)
+	case r.Type == Broadcast:
+		n.drop("NotUnicast") // nobody here has asked for SO_BROADCAST; Linux answers even so
 	default:
 		if !p.src.IsValid() {
 			p.src = n.sourceOf(r)

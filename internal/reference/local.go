@@ -69,7 +69,7 @@ func (n *Node) inputUDP(p ipPacket, to kindOfDestination, kind RouteType) {
 	if length < udpLen || length > len(p.payload) {
 		faults := []string{"UDP"}
 		if n.isTunnelPort(binary.BigEndian.Uint16(p.payload[2:])) {
-			faults = append(faults, "TunnelVNI", "TunnelPeer", "TunnelReserved", "TunnelHeader") // may be looked at first
+			faults = append(faults, "TunnelVNI", "TunnelPeer", "TunnelReserved", "TunnelHeader", "Down") // may be looked at first
 		}
 		n.drop(faults...)
 		return

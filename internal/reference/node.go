@@ -112,6 +112,9 @@ type Route struct {
 	address bool // made by an address
 }
 
+// OfAddress reports whether a route came with an address.
+func (r *Route) OfAddress() bool { return r.address }
+
 // Drop is a packet that was dropped, for one of these reasons.
 type Drop []string
 
@@ -130,7 +133,7 @@ type Result struct {
 	Unknown   bool // the reference does not know, as of a fragment for the node itself
 }
 
-// Node is the forwarder. Change its fields at will between frames.
+// Node is the forwarder. Change its fields at will between frames, and by [Node.Do] what may send or drop packets.
 type Node struct {
 	Devices   []*Device
 	Addresses []Address
@@ -147,6 +150,7 @@ type Node struct {
 
 	now    time.Duration
 	result Result
+	encaps int // tunnels that the packet in hand is being put into
 }
 
 // New returns a node with lo.

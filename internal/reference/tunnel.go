@@ -12,8 +12,16 @@ import (
 	"github.com/culvert-net/culvert/ethernet"
 )
 
+// How many tunnels a packet is put into on its way out. Where the way to a remote end leads into the tunnel again there would be no
+// end to it: what becomes of such packets depends on limits that are the implementation's.
+const maxEncap = 4
+
 // encapVXLAN sends a frame to the remote ends that the FDB has for it (vxlan_xmit).
 func (n *Node) encapVXLAN(d *Device, f frame) {
+	if n.inTunnel() {
+		return
+	}
+	defer n.outOfTunnel()
 	s := d.Stations[f.dst]
 	if s == nil {
 		s = d.Stations[ethernet.MAC{}]
@@ -26,6 +34,19 @@ func (n *Node) encapVXLAN(d *Device, f frame) {
 		n.encapVXLANTo(d, f, remote)
 	}
 }
+
+func (n *Node) inTunnel() (tooDeep bool) {
+	if n.encaps >= maxEncap {
+		n.result.Unknown = true
+	}
+	if n.result.Unknown {
+		return true
+	}
+	n.encaps++
+	return false
+}
+
+func (n *Node) outOfTunnel() { n.encaps-- }
 
 func (n *Node) encapVXLANTo(d *Device, f frame, remote netip.Addr) {
 	t := d.Tunnel
@@ -41,6 +62,10 @@ func (n *Node) encapVXLANTo(d *Device, f frame, remote netip.Addr) {
 	}
 	header := []byte{0x08, 0, 0, 0, byte(t.VNI >> 16), byte(t.VNI >> 8), byte(t.VNI), 0}
 	p.payload = udpPacket(p.src, p.dst, AnyPort, t.Port, append(header, f.bytes()...), t.Checksum)
+	if p.len() > r.mtu() { // the start of path MTU discovery, which is not modelled
+		n.result.Unknown = true
+		return
+	}
 	n.output(p, r)
 }
 
@@ -263,6 +288,10 @@ func setMark(b []byte, mark uint8) {
 
 // encapIPIP is ip_tunnel_xmit: next is the route's gateway, the other end of a tunnel without one of its own.
 func (n *Node) encapIPIP(d *Device, p ipPacket, next netip.Addr) {
+	if n.inTunnel() {
+		return
+	}
+	defer n.outOfTunnel()
 	if !d.Up {
 		n.drop("Down")
 		return
@@ -291,6 +320,10 @@ func (n *Node) encapIPIP(d *Device, p ipPacket, next netip.Addr) {
 	if mtu := r.mtu() - ipLen; p.df && p.len() > mtu {
 		n.drop("TooBig")
 		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeTooBig, mtu: mtu})
+		return
+	}
+	if outer.len() > r.mtu() {
+		n.result.Unknown = true
 		return
 	}
 	if d.errors > 0 && n.now < d.erred+errorTimeout {
