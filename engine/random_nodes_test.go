@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-net/culvert/internal/reference"
 	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/tunnel"
 	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -29,13 +30,14 @@ type neighbourHost struct {
 // world is a node and its surroundings.
 type world struct {
 	*twin
-	hosts []neighbourHost
-	macs  []ethernet.MAC // that frames may be for
-	addrs []netip.Addr   // that packets may be for
-	vteps []netip.Addr   // who sends tunnelled packets
-	local netip.Addr     // to where
-	vnis  []uint32
-	inner []ethernet.MAC // of stations in tunnels
+	hosts  []neighbourHost
+	macs   []ethernet.MAC // that frames may be for
+	addrs  []netip.Addr   // that packets may be for
+	vteps  []netip.Addr   // who sends tunnelled packets
+	local  netip.Addr     // to where
+	vnis   []uint32
+	inner  []ethernet.MAC // of stations in tunnels
+	pieces float64        // share of packets that are fragments
 }
 
 func oneOf[E any](r *rand.Rand, s []E) E { return s[r.IntN(len(s))] }
@@ -78,6 +80,9 @@ func (w *world) build() {
 	}
 	if w.chance(0.4) {
 		w.ipipTo()
+		if w.chance(0.5) {
+			w.nested()
+		}
 	}
 	w.routes()
 	w.addrs = append(w.addrs, quad("8.8.8.8"), quad("255.255.255.255"), quad("224.0.0.1"), quad("239.1.2.3"), quad("127.0.0.1"), quad("0.0.0.0"))
@@ -120,7 +125,11 @@ func (w *world) host(d *reference.Device, port string, addr netip.Addr, mac ethe
 }
 
 func (w *world) bridges() {
-	br := w.addBridge(reference.Device{Name: "br0", MAC: macAt(3, 0, 0), MTU: 1500})
+	limit := 0
+	if w.chance(0.2) {
+		limit = 4
+	}
+	br := w.addBridge(reference.Device{Name: "br0", MAC: macAt(3, 0, 0), MTU: 1500, Limit: limit})
 	w.finish(br)
 	w.addAddress(br, net4("10.20.0.1/24"))
 	for i := range 2 + w.r.IntN(3) {
@@ -158,7 +167,7 @@ func (w *world) bridgePort(br *reference.Device, i int) {
 
 // tunnel returns random settings that VXLAN and IPIP share.
 func (w *world) tunnel() reference.Tunnel {
-	t := reference.Tunnel{TTL: 64, AnyPeer: true}
+	t := reference.Tunnel{TTL: 64, AnyPeer: true, RFC: w.profile == tunnel.RFC}
 	if w.chance(0.3) {
 		t.TTL = 0
 	}
@@ -238,6 +247,22 @@ func (w *world) ipipTo() {
 	w.addAddress(d, net4("10.41.0.1/32"))
 	w.addRoute(reference.Route{Prefix: net4("10.41.1.0/24"), Type: reference.Unicast, Device: d})
 	w.addrs = append(w.addrs, quad("10.41.1.7"))
+}
+
+// nested makes a VXLAN device whose remote end is behind tunl1.
+func (w *world) nested() {
+	t := w.tunnel()
+	t.Local, t.VNI, t.Port, t.Checksum = netip.Addr{}, 8, 8472, w.chance(0.3)
+	d := w.addVXLAN(reference.Device{Name: "vx8", MAC: macAt(6, 0, 8), MTU: w.ref.Device("tunl1").MTU - vxlan.Overhead, Tunnel: t})
+	w.finish(d)
+	w.addAddress(d, net4("10.31.0.0/32"))
+	mac, gateway := macAt(7, 8, 0), quad("10.31.1.0")
+	w.setNeighbour(d, gateway, mac)
+	w.addRemote(d, mac, quad("10.41.1.7"))
+	w.addRoute(reference.Route{Prefix: net4("10.31.1.0/24"), Type: reference.Unicast, Via: gateway, Device: d})
+	w.addrs = append(w.addrs, quad("10.31.1.7"))
+	w.vnis = append(w.vnis, 8)
+	w.inner = append(w.inner, mac)
 }
 
 // routes adds routes of every type, gateways that answer and gateways that do not.
@@ -428,9 +453,28 @@ func (w *world) ipPacket(from, to netip.Addr, protocol uint8, payload []byte) []
 	if w.chance(0.05) {
 		f.Options = oneOf(w.r, [][]byte{{1, 1, 1, 0}, {0x94, 4, 0, 0}, {0x5e, 4, 9, 9, 0x9e, 3, 7, 1}, {131, 3, 4, 0}, {7, 1, 1, 1}})
 	}
+	if w.chance(w.pieces) {
+		payload = w.piece(&f, payload)
+	}
 	b, err := f.Append(nil, len(payload))
 	w.do(err)
 	return append(b, payload...)
+}
+
+// piece makes a packet one of a few fragments of a few datagrams, which fit together or overlap, and returns its payload.
+func (w *world) piece(f *ipv4.Fields, payload []byte) []byte {
+	const size = 64
+	f.ID = uint16(1 + w.r.IntN(3))
+	f.FragmentOffset = uint16(size * w.r.IntN(4))
+	if w.chance(0.1) {
+		f.FragmentOffset += 8
+	}
+	if w.chance(0.7) {
+		f.Flags = ipv4.MoreFragments
+		return payload[:min(len(payload), size)]
+	}
+	f.Flags = 0
+	return payload[:min(len(payload), 2*size)]
 }
 
 // damage changes a frame now and then: bytes are flipped, cut off, or added. Behind at starts the network header, whose fragment

@@ -37,6 +37,8 @@ type twin struct {
 	cmp  reference.Comparer
 	now  time.Duration
 
+	profile tunnel.Profile
+
 	out       []reference.Output // of the engine, since the last comparison
 	delivered [][]byte
 	before    engine.Stats
@@ -52,7 +54,7 @@ type twin struct {
 func newTwin(t testing.TB, r *rand.Rand, profile tunnel.Profile, deliver bool) *twin {
 	pool, err := packet.NewPool(packet.PoolConfig{Buffers: 1024, Size: 4096})
 	require.NoError(t, err)
-	w := &twin{t: t, r: r, pool: pool, ref: reference.New()}
+	w := &twin{t: t, r: r, pool: pool, ref: reference.New(), profile: profile}
 	w.cmp.Node = w.ref
 	w.ref.Deliver = deliver
 	config := engine.Config{
@@ -414,7 +416,7 @@ func TestRandomNodesAgreeWithReference(t *testing.T) {
 	for seed := range uint64(referenceSeeds) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
-			w := &world{twin: newTwin(t, r, tunnel.Linux, r.IntN(2) == 0)}
+			w := &world{twin: newTwin(t, r, oneOf(r, []tunnel.Profile{tunnel.Linux, tunnel.Linux, tunnel.RFC}), r.IntN(2) == 0)}
 			w.build()
 			for range referenceFrames {
 				if w.chance(0.08) {
