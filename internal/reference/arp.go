@@ -41,15 +41,12 @@ type neighbour struct {
 	state    neighbourState
 	mac      ethernet.MAC
 	updated  time.Duration
+	heard    time.Duration // when a reply to us confirmed it last
+	sure     bool          // heard means something
 	timer    time.Duration
 	running  bool
 	requests int
-	waiting  []waitingPacket
-}
-
-type waitingPacket struct {
-	packet ipPacket
-	from   *Device // that it came in by, nil for the node's own
+	waiting  []ipPacket
 }
 
 func (nb *neighbour) valid() bool { return nb.state >= reachable }
@@ -66,27 +63,56 @@ func (n *Node) SetNeighbour(d *Device, addr netip.Addr, mac ethernet.MAC) {
 	n.release(k, nb)
 }
 
-// DeleteNeighbour is 'ip neigh del'. What waits is dropped.
+// DeleteNeighbour is 'ip neigh del'. To what waits it is as if the neighbour did not answer (neigh_delete).
 func (n *Node) DeleteNeighbour(d *Device, addr netip.Addr) (found bool) {
 	k := neighbourKey{d, addr}
 	nb := n.neighbours[k]
 	if nb == nil {
 		return false
 	}
-	for range nb.waiting {
-		n.drop("NeighbourGone")
+	n.fail(nb)
+	if len(nb.waiting) == 0 { // else an error for one of those who waited has woken it again
+		delete(n.neighbours, k)
 	}
-	delete(n.neighbours, k)
 	return true
 }
 
-// flushNeighbours forgets those of a device that went down (neigh_ifdown).
-func (n *Node) flushNeighbours(d *Device) {
+// Neighbours returns the states and addresses of all neighbours in the words of 'ip neigh', by address and device.
+func (n *Node) Neighbours() map[string]string {
+	words := map[neighbourState]string{
+		failed: "FAILED", incomplete: "INCOMPLETE", reachable: "REACHABLE", stale: "STALE", delay: "DELAY", probe: "PROBE",
+		permanent: "PERMANENT",
+	}
+	all := map[string]string{}
+	for k, nb := range n.neighbours {
+		text := words[nb.state]
+		if nb.valid() {
+			text = nb.mac.String() + " " + text
+		}
+		all[k.addr.String()+" dev "+k.device.Name] = text
+	}
+	return all
+}
+
+// dropNeighbour removes an entry with its device (neigh_flush_dev). What waits is dropped silently.
+func (n *Node) dropNeighbour(k neighbourKey) {
+	for range n.neighbours[k].waiting {
+		n.drop("NeighbourGone")
+	}
+	delete(n.neighbours, k)
+}
+
+// FlushNeighbours is 'ip neigh flush dev'. In which order they go may matter where packets wait for several.
+func (n *Node) FlushNeighbours(d *Device) {
+	gone, waiting := 0, 0
 	for _, k := range n.neighbourKeys() {
-		if k.device == d {
+		if nb := n.neighbours[k]; k.device == d && nb.state != permanent {
+			gone++
+			waiting += len(nb.waiting)
 			n.DeleteNeighbour(d, k.addr)
 		}
 	}
+	n.result.Unknown = n.result.Unknown || gone > 1 && waiting > 0
 }
 
 // neighbourKeys returns the keys in an order that is always the same.
@@ -104,7 +130,7 @@ func (n *Node) neighbourKeys() (keys []neighbourKey) {
 }
 
 // toNeighbour sends a packet to addr on an Ethernet device (neigh_resolve_output, __neigh_event_send).
-func (n *Node) toNeighbour(d *Device, addr netip.Addr, w waitingPacket) {
+func (n *Node) toNeighbour(d *Device, addr netip.Addr, p ipPacket) {
 	k := neighbourKey{d, addr}
 	nb := n.neighbours[k]
 	if nb == nil {
@@ -114,22 +140,22 @@ func (n *Node) toNeighbour(d *Device, addr netip.Addr, w waitingPacket) {
 	switch nb.state {
 	case failed:
 		nb.state, nb.requests, nb.updated = incomplete, 0, n.now
-		n.wait(nb, w)
+		n.wait(nb, p)
 		n.start(nb, retransmit)
 		n.solicit(k, nb)
 		return
 	case incomplete:
-		n.wait(nb, w)
+		n.wait(nb, p)
 		return
 	case stale:
 		nb.state, nb.updated = delay, n.now
 		n.start(nb, delayProbe)
 	}
-	n.transmit(d, frame{dst: nb.mac, src: d.MAC, kind: typeIPv4, payload: w.packet.bytes()})
+	n.transmit(d, frame{dst: nb.mac, src: d.MAC, kind: typeIPv4, payload: p.bytes()})
 }
 
-func (n *Node) wait(nb *neighbour, w waitingPacket) {
-	nb.waiting = append(nb.waiting, w)
+func (n *Node) wait(nb *neighbour, p ipPacket) {
+	nb.waiting = append(nb.waiting, p)
 	if len(nb.waiting) > maxWaiting {
 		nb.waiting = nb.waiting[1:]
 		n.drop("NeighbourQueue")
@@ -142,8 +168,8 @@ func (n *Node) start(nb *neighbour, in time.Duration) { nb.timer, nb.running = n
 func (n *Node) release(k neighbourKey, nb *neighbour) {
 	waiting := nb.waiting
 	nb.waiting = nil
-	for _, w := range waiting {
-		n.toNeighbour(k.device, k.addr, w)
+	for _, p := range waiting {
+		n.toNeighbour(k.device, k.addr, p)
 	}
 }
 
@@ -152,7 +178,7 @@ func (n *Node) solicit(k neighbourKey, nb *neighbour) {
 	nb.requests++
 	source := n.addressFor(k.device, k.addr)
 	if len(nb.waiting) > 0 {
-		if newest := nb.waiting[len(nb.waiting)-1].packet; n.isLocal(newest.src) {
+		if newest := nb.waiting[len(nb.waiting)-1]; n.isLocal(newest.src) {
 			source = newest.src
 		}
 	}
@@ -174,17 +200,25 @@ func (n *Node) Next() (at time.Duration, any bool) {
 	return at, any
 }
 
-// tickNeighbours is neigh_timer_handler for all whose time has come.
+// tickNeighbours is neigh_timer_handler for all whose time has come. Of several that fail at one moment, those first may make
+// packets wait for those next: whose turn is first nobody says.
 func (n *Node) tickNeighbours() {
+	gaveUp := false
 	for _, k := range n.neighbourKeys() {
 		nb := n.neighbours[k]
 		if nb == nil || !nb.running || nb.timer > n.now {
+			continue
+		}
+		if nb.state == delay && nb.sure && n.now <= nb.heard+delayProbe {
+			nb.state, nb.updated, nb.running = reachable, n.now, false
 			continue
 		}
 		if nb.state == delay {
 			nb.state, nb.requests, nb.updated = probe, 0, n.now
 		}
 		if nb.requests >= maxRequests {
+			n.result.Unknown = n.result.Unknown || gaveUp && len(nb.waiting) > 0
+			gaveUp = gaveUp || len(nb.waiting) > 0
 			n.fail(nb)
 			continue
 		}
@@ -198,9 +232,9 @@ func (n *Node) fail(nb *neighbour) {
 	nb.state, nb.running, nb.updated = failed, false, n.now
 	waiting := nb.waiting
 	nb.waiting = nil
-	for _, w := range waiting {
+	for _, p := range waiting {
 		n.drop("Neighbour")
-		n.sendError(w.from, w.packet, toHost, icmpUnreachable, codeHost, 0)
+		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeHost})
 	}
 }
 
@@ -211,7 +245,14 @@ func (n *Node) inputARP(d *Device, f frame, to kindOfDestination) {
 		n.drop("ARPMalformed")
 		return
 	}
-	if p.op != arpRequest && p.op != arpReply {
+	switch {
+	case thisNetwork.Contains(p.senderIP) && !p.senderIP.IsUnspecified():
+		n.drop("MartianSource")
+		return
+	case p.op == arpRequest && !p.senderIP.IsUnspecified() && !n.comesBack(d, p.senderIP):
+		n.drop("ReversePath") // Linux does not answer either, but may learn
+		return
+	case p.op != arpRequest && p.op != arpReply:
 		return
 	}
 	if p.targetIP.IsMulticast() || p.targetIP.IsLoopback() {
@@ -226,11 +267,10 @@ func (n *Node) inputARP(d *Device, f frame, to kindOfDestination) {
 	if p.op == arpRequest {
 		switch n.answerable(d, p) {
 		case answerOwn, answerProxy:
-			if n.hear(d, p) {
+			if isStation(p.senderMAC) {
 				n.answer(d, p)
+				n.hear(d, p)
 			}
-			return
-		case answerIgnored:
 			return
 		}
 	}
@@ -243,7 +283,6 @@ const (
 	answerNone answerable = iota
 	answerOwn
 	answerProxy
-	answerIgnored
 )
 
 // answerable says what a request is to us. The question is routed like a packet from the sender to the address asked for: where
@@ -251,7 +290,7 @@ const (
 func (n *Node) answerable(d *Device, p arpPacket) answerable {
 	v := n.routeInput(d, p.senderIP, p.targetIP)
 	switch {
-	case v.faults != nil:
+	case v.faults != nil, n.isLocal(p.senderIP): // who claims our address gets no answer, whatever accept_local says
 		return answerNone
 	case v.kind == Local:
 		return answerOwn
@@ -269,23 +308,21 @@ func (n *Node) answer(d *Device, p arpPacket) {
 }
 
 // hear makes or corrects the entry of who asked us, for he will want to talk (neigh_event_ns).
-func (n *Node) hear(d *Device, p arpPacket) (believed bool) {
-	if isGroup(p.senderMAC) || p.senderMAC == (ethernet.MAC{}) {
-		return false
-	}
+func (n *Node) hear(d *Device, p arpPacket) {
 	k := neighbourKey{d, p.senderIP}
 	if n.neighbours[k] == nil {
 		n.neighbours[k] = &neighbour{state: failed, updated: n.now}
 	}
 	n.learnNeighbour(k, p.senderMAC, stale, true)
-	return true
 }
+
+func isStation(m ethernet.MAC) bool { return !isGroup(m) && m != ethernet.MAC{} }
 
 // update believes what is said of an address that is known already.
 func (n *Node) update(d *Device, p arpPacket, to kindOfDestination) {
 	k := neighbourKey{d, p.senderIP}
 	nb := n.neighbours[k]
-	if nb == nil || isGroup(p.senderMAC) || p.senderMAC == (ethernet.MAC{}) || n.isLocal(p.senderIP) {
+	if nb == nil || !isStation(p.senderMAC) || n.isLocal(p.senderIP) {
 		return
 	}
 	state := reachable
@@ -302,6 +339,9 @@ func (n *Node) learnNeighbour(k neighbourKey, mac ethernet.MAC, state neighbourS
 	if nb.state == permanent {
 		return
 	}
+	if state == reachable { // even if its address is not believed
+		nb.heard, nb.sure = n.now, true
+	}
 	wasValid := nb.valid()
 	if wasValid {
 		if mac != nb.mac && !override {
@@ -316,6 +356,9 @@ func (n *Node) learnNeighbour(k neighbourKey, mac ethernet.MAC, state neighbourS
 	}
 	if state != nb.state {
 		nb.running = false // a reachable entry stays so for hours here
+	}
+	if mac != nb.mac && state != reachable {
+		nb.sure = false
 	}
 	nb.state, nb.mac = state, mac
 	if !wasValid {

@@ -3,6 +3,7 @@ package reference
 // A learning bridge (IEEE 802.1D-2004 clause 7.7, 7.8; net/bridge/br_input.c, br_forward.c, br_fdb.c).
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
@@ -14,17 +15,25 @@ func (n *Node) bridge(br, port *Device, f frame) {
 	case !br.Up:
 		n.drop("Down") // all ports of a bridge that is down are disabled
 		return
-	case isGroup(f.src) || f.src == (ethernet.MAC{}):
-		n.drop("SourceMAC")
-		return
-	case n.isOwn(br, f.src):
-		n.drop("SourceMAC")
+	case !isStation(f.src) || n.isOwn(br, f.src):
+		faults := []string{"SourceMAC"}
+		if port.Locked {
+			faults = append(faults, "Locked")
+		}
+		if reservedGroup(f.dst) {
+			faults = append(faults, "LinkLocal")
+		}
+		n.drop(faults...)
 		return
 	case reservedGroup(f.dst):
-		if f.dst[5] != 1 { // pause frames do not even teach; __br_handle_local_finish
+		faults := []string{"LinkLocal"}
+		if port.Locked {
+			faults = append(faults, "Locked")
+		}
+		n.drop(faults...)
+		if f.dst[5] != 1 && (!port.Locked || n.isAt(br, f.src, port)) { // pause frames do not even teach; __br_handle_local_finish
 			n.learn(br, port, f.src)
 		}
-		n.drop("LinkLocal")
 		return
 	case port.Locked && !n.isAt(br, f.src, port):
 		n.drop("Locked")
@@ -70,7 +79,7 @@ func (n *Node) transmitBridge(br *Device, f frame) {
 // flood sends a frame to all ports that want it, and returns how many there are.
 func (n *Node) flood(br, from *Device, f frame) (copies int) {
 	for _, p := range n.Devices {
-		if p.Master != br || !n.mayLeave(from, p) || p == from && !p.Hairpin {
+		if p.Master != br || !n.mayLeave(from, p) || p == from && !p.Hairpin || frameTooBig(p, f) {
 			continue
 		}
 		switch {
@@ -178,4 +187,32 @@ func (n *Node) Ambiguous(now time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// Table returns where the stations of a bridge or VXLAN device are.
+func (d *Device) Table() map[string]string {
+	all := map[string]string{}
+	for m, s := range d.Stations {
+		switch {
+		case s.Local:
+			all[m.String()] = "local"
+		case s.Port != nil:
+			all[m.String()] = s.Port.Name
+		default:
+			all[m.String()] = fmt.Sprint(s.VTEPs)
+		}
+	}
+	if d.Kind == Bridge {
+		all[d.MAC.String()] = "local"
+	}
+	return all
+}
+
+// Flush forgets what was learned.
+func (d *Device) Flush() {
+	for m, s := range d.Stations {
+		if !s.Static && !s.Local {
+			delete(d.Stations, m)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,7 @@ type Comparer struct {
 	Node     *Node // knows raw ports and the tunnels' UDP ports
 	AnyOrder bool  // packets of a port may leave in another order, as where copies cross the node by several ways
 	flows    map[string]uint16
+	fresh    map[string]uint16 // of the packets that are being compared
 }
 
 // Differs returns how got differs from what is expected, one difference a line; empty if it does not.
@@ -61,17 +63,30 @@ func (c *Comparer) differ(what string, want, got [][]byte, raw bool, say func(st
 	for i := range max(len(want), len(got)) {
 		switch {
 		case i >= len(want):
-			say("%s: packet %d was not expected\n%s", what, i, hex.Dump(got[i]))
+			say("%s: packet %d was not expected\n%s", what, i, dump(got[i]))
 		case i >= len(got):
-			say("%s: packet %d is missing\n%s", what, i, hex.Dump(want[i]))
+			say("%s: packet %d is missing\n%s", what, i, dump(want[i]))
 		default:
-			w := slices.Clone(want[i])
-			c.adopt(w, got[i], raw)
-			if !bytes.Equal(w, got[i]) {
-				say("%s: packet %d: want\n%sgot\n%s", what, i, hex.Dump(w), hex.Dump(got[i]))
+			if w, ok := c.fits(want[i], got[i], raw); !ok {
+				say("%s: packet %d differs from byte %d on: want\n%sgot\n%s", what, i, firstDifference(w, got[i]), dump(w), dump(got[i]))
 			}
 		}
 	}
+}
+
+// dump shows the start of a packet, where headers are.
+func dump(b []byte) string {
+	const enough = 144
+	return fmt.Sprintf("%d bytes\n%s", len(b), hex.Dump(b[:min(len(b), enough)]))
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
 }
 
 // reorder returns got with each packet at the place of the one that it fits.
@@ -80,9 +95,8 @@ func (c *Comparer) reorder(want, got [][]byte, raw bool) [][]byte {
 	var ordered [][]byte
 	for _, w := range want {
 		at := slices.IndexFunc(left, func(g []byte) bool {
-			w := slices.Clone(w)
-			c.adopt(w, g, raw)
-			return bytes.Equal(w, g)
+			_, ok := c.fits(w, g, raw)
+			return ok
 		})
 		if at < 0 {
 			return got
@@ -91,6 +105,21 @@ func (c *Comparer) reorder(want, got [][]byte, raw bool) [][]byte {
 		left = slices.Delete(left, at, at+1)
 	}
 	return append(ordered, left...)
+}
+
+// fits reports whether got is what is wanted, and returns what that is exactly.
+func (c *Comparer) fits(want, got []byte, raw bool) ([]byte, bool) {
+	want = slices.Clone(want)
+	c.fresh = map[string]uint16{}
+	c.adopt(want, got, raw)
+	if !bytes.Equal(want, got) {
+		return want, false
+	}
+	if c.flows == nil {
+		c.flows = map[string]uint16{}
+	}
+	maps.Copy(c.flows, c.fresh)
+	return want, true
 }
 
 // adopt puts what the other was free to choose into want, if it chose well.
@@ -128,7 +157,31 @@ func (c *Comparer) adoptIP(want, got []byte) {
 	case protocolIPIP:
 		c.adoptIP(want[header:], got[header:])
 	case protocolUDP:
-		c.adoptUDP(want, header, got[header:])
+		c.adoptUDP(want[header:], got[header:])
+	case protocolICMP:
+		c.adoptQuote(want[header:], got[header:])
+	}
+}
+
+// adoptQuote is for errors about packets that the node made itself.
+func (c *Comparer) adoptQuote(want, got []byte) {
+	if len(want) < icmpLen || len(got) < icmpLen {
+		return
+	}
+	before := slices.Clone(want)
+	switch want[0] {
+	case icmpUnreachable, icmpTimeExceeded:
+	case icmpParameterProblem: // Linux points at the option, RFC 792 lets one point at its length
+		if got[4] == want[4]+1 {
+			want[4] = got[4]
+		}
+	default:
+		return
+	}
+	c.adoptIP(want[icmpLen:], got[icmpLen:])
+	if !bytes.Equal(before, want) {
+		want[2], want[3] = 0, 0
+		binary.BigEndian.PutUint16(want[2:], checksum(want))
 	}
 }
 
@@ -138,41 +191,42 @@ const (
 	endPort   = 60999
 )
 
-func (c *Comparer) adoptUDP(packet []byte, header int, got []byte) {
-	want := packet[header:]
+func (c *Comparer) adoptUDP(want, got []byte) {
 	if len(want) < udpLen+vxlanLen+etherLen || len(got) < udpLen+vxlanLen+etherLen || !c.Node.isTunnelPort(binary.BigEndian.Uint16(want[2:])) {
 		return
 	}
+	before := slices.Clone(want)
 	if binary.BigEndian.Uint16(want) == AnyPort && c.portFits(want[udpLen+vxlanLen:], binary.BigEndian.Uint16(got)) {
 		copy(want[:2], got[:2])
 	}
 	c.adopt(want[udpLen+vxlanLen:], got[udpLen+vxlanLen:], false)
-	length := int(binary.BigEndian.Uint16(want[4:]))
-	if want[6]|want[7] == 0 || length > len(want) {
-		return
+	if before[6]|before[7] != 0 && !bytes.Equal(want, before) {
+		follow(want, before)
 	}
-	p, faults := parseIP(packet)
-	if faults != nil {
-		return
+}
+
+// follow brings a UDP checksum in step with the words that are not as before (RFC 1624 equation 3). The datagram may be cut off.
+func follow(datagram, before []byte) {
+	sum := uint32(^binary.BigEndian.Uint16(before[6:]))
+	for i := 0; i+1 < len(datagram); i += 2 {
+		sum += uint32(^binary.BigEndian.Uint16(before[i:])) + uint32(binary.BigEndian.Uint16(datagram[i:]))
+		sum = sum&0xffff + sum>>16
 	}
-	want[6], want[7] = 0, 0
-	sum := transportChecksum(p.src, p.dst, protocolUDP, want[:length])
-	if sum == 0 {
-		sum = 0xffff
+	sum = sum&0xffff + sum>>16
+	if check := ^uint16(sum); check != 0 {
+		binary.BigEndian.PutUint16(datagram[6:], check)
+	} else {
+		binary.BigEndian.PutUint16(datagram[6:], 0xffff)
 	}
-	binary.BigEndian.PutUint16(want[6:], sum)
 }
 
 // portFits reports whether a flow may have this source port: one of the range, and the one that it had before.
 func (c *Comparer) portFits(inner []byte, port uint16) bool {
-	if c.flows == nil {
-		c.flows = map[string]uint16{}
-	}
 	key := flowOf(inner)
 	if before, ok := c.flows[key]; ok {
 		return port == before
 	}
-	c.flows[key] = port
+	c.fresh[key] = port
 	return port >= firstPort && port < endPort
 }
 
@@ -188,7 +242,7 @@ func flowOf(inner []byte) string {
 	if faults != nil {
 		return fmt.Sprintf("%x", inner)
 	}
-	if (p.protocol == protocolUDP || p.protocol == 6) && !p.isFragment() && len(p.payload) >= 4 {
+	if (p.protocol == protocolUDP || p.protocol == protocolTCP) && !p.isFragment() && len(p.payload) >= 4 {
 		return fmt.Sprintf("%v %v %d %x", p.src, p.dst, p.protocol, p.payload[:4])
 	}
 	return fmt.Sprint(p.src, p.dst, p.protocol, p.isFragment())

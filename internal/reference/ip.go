@@ -68,14 +68,43 @@ func (n *Node) SetUp(d *Device, up bool) {
 		return
 	}
 	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Device == d && r.Type != Local })
-	n.flushNeighbours(d)
-	for _, br := range n.Devices {
-		for m, s := range br.Stations {
-			if s.Port == d && !s.Static && !s.Local {
-				delete(br.Stations, m)
+	for _, k := range n.neighbourKeys() {
+		if k.device == d {
+			n.dropNeighbour(k)
+		}
+	}
+	n.forgetStations(d)
+}
+
+// SetCarrier says whether there is a wire. Routes stay; neighbours but the permanent ones do not (neigh_carrier_down).
+func (n *Node) SetCarrier(d *Device, carrier bool) {
+	if d.Carrier && !carrier && d.Up {
+		for _, k := range n.neighbourKeys() {
+			if k.device == d && n.neighbours[k].state != permanent {
+				n.dropNeighbour(k)
+			}
+		}
+		n.forgetStations(d)
+	}
+	d.Carrier = carrier
+}
+
+// forgetStations forgets what was learned behind a device that does not run any more (br_stp_disable_port, vxlan_stop,
+// br_stp_disable_bridge).
+func (n *Node) forgetStations(d *Device) {
+	for _, table := range n.Devices {
+		for m, s := range table.Stations {
+			if (s.Port == d || table == d) && !s.Static && !s.Local {
+				delete(table.Stations, m)
 			}
 		}
 	}
+}
+
+// RemoveAddress takes an address from a device: 'ip addr del'.
+func (n *Node) RemoveAddress(d *Device, p netip.Prefix) {
+	n.Addresses = slices.DeleteFunc(n.Addresses, func(a Address) bool { return a.Device == d && a.Prefix == p })
+	n.Routes = slices.DeleteFunc(n.Routes, func(r Route) bool { return r.Source == p.Addr() })
 }
 
 // lookup is the longest prefix match, over all routes one after the other.
@@ -144,6 +173,12 @@ func (n *Node) sourceOf(r *Route) netip.Addr {
 	return n.addressFor(r.Device, r.Via)
 }
 
+// What a verdict may say beside the types of routes.
+const (
+	notForwarding RouteType = "not forwarding"
+	noRoute       RouteType = "no route"
+)
+
 // verdict is where a received packet goes.
 type verdict struct {
 	faults []string // why it does not
@@ -176,10 +211,9 @@ func (n *Node) routeInput(d *Device, src, dst netip.Addr) verdict {
 		return verdict{faults: faults}
 	}
 	switch {
+	case dst == allHosts: // the one group that every host is in (RFC 1112 section 7.2)
+		return n.checkSource(d, src, verdict{kind: Broadcast})
 	case dst.IsMulticast():
-		if dst == allHosts {
-			return verdict{kind: Broadcast}
-		}
 		return verdict{faults: []string{"Multicast"}}
 	case toAll:
 		return n.checkSource(d, src, verdict{kind: Broadcast})
@@ -189,9 +223,9 @@ func (n *Node) routeInput(d *Device, src, dst netip.Addr) verdict {
 	case r != nil && (r.Type == Local || r.Type == Broadcast):
 		return n.checkSource(d, src, verdict{kind: r.Type, route: r})
 	case !d.Forwarding:
-		return verdict{faults: []string{"NotForwarding"}}
+		return verdict{kind: notForwarding}
 	case r == nil:
-		return verdict{kind: "none"}
+		return verdict{kind: noRoute}
 	case r.Type != Unicast:
 		return verdict{kind: r.Type, route: r}
 	}
@@ -208,12 +242,22 @@ func (n *Node) checkSource(d *Device, src netip.Addr, v verdict) verdict {
 	if back != nil && back.Type == Local && !d.AcceptLocal && d.Kind != Loopback {
 		return verdict{faults: []string{"MartianSource"}}
 	}
-	switch {
-	case d.RPFilter == 1 && (back == nil || back.Type != Unicast || back.Device != d),
-		d.RPFilter == 2 && (back == nil || back.Type != Unicast):
+	if !n.comesBack(d, src) {
 		return verdict{faults: []string{"ReversePath", "MartianSource"}}
 	}
 	return v
+}
+
+// comesBack reports whether rp_filter lets a source pass: 1 wants the way back to leave by the device, 2 by any.
+func (n *Node) comesBack(d *Device, src netip.Addr) bool {
+	back := n.lookup(src)
+	switch d.RPFilter {
+	case 1:
+		return back != nil && back.Type == Unicast && back.Device == d
+	case 2:
+		return back != nil && back.Type == Unicast
+	}
+	return true
 }
 
 // inputIP takes a packet that a device received (ip_rcv).
@@ -224,27 +268,40 @@ func (n *Node) inputIP(d *Device, b []byte, to kindOfDestination) {
 		return
 	}
 	v := n.routeInput(d, p.src, p.dst)
-	if bad := optionFaults(p.options); bad != nil {
-		n.drop(append(bad, v.faults...)...)
-		return
-	}
+	pointer, sourceRoute := optionFaults(p.options)
 	switch {
 	case v.faults != nil:
+		if pointer != 0 {
+			v.faults = append(v.faults, "IPOptions")
+		}
+		if sourceRoute {
+			v.faults = append(v.faults, "SourceRoute")
+		}
+		if to != toHost {
+			v.faults = append(v.faults, "NotUnicast")
+		}
 		n.drop(v.faults...)
+	case pointer != 0:
+		n.drop("IPOptions")
+		n.sendError(p, to, icmpError{kind: icmpParameterProblem, pointer: pointer})
+	case sourceRoute:
+		n.drop("SourceRoute")
 	case v.kind == Local, v.kind == Broadcast:
-		n.deliver(d, p, to, v.kind)
+		n.deliver(p, to, v.kind)
+	case v.kind == notForwarding:
+		n.drop("NotForwarding")
 	case to != toHost:
 		n.drop("NotUnicast")
-	case v.kind == "none":
-		n.refuse(d, p, "NoRoute", codeNet)
+	case v.kind == noRoute:
+		n.refuse(p, "NoRoute", codeNet)
 	case v.kind == Blackhole:
 		n.drop("Blackhole")
 	case v.kind == Unreachable:
-		n.refuse(d, p, "Unreachable", codeHost)
+		n.refuse(p, "Unreachable", codeHost)
 	case v.kind == Prohibit:
-		n.refuse(d, p, "Prohibited", codeProhibited)
+		n.refuse(p, "Prohibited", codeProhibited)
 	default:
-		n.forward(d, p, v.route)
+		n.forward(p, v.route)
 	}
 }
 
@@ -256,46 +313,46 @@ const (
 	optionStrictRoute = 137
 )
 
-// optionFaults is ip_options_compile as far as it concerns packets that only pass: lengths, and source routes, which nobody
-// follows by default.
-func optionFaults(options []byte) (faults []string) {
-	for len(options) > 0 {
-		switch options[0] {
+// optionFaults is ip_options_compile as far as it concerns packets that only pass. It returns where in the header something is
+// wrong, 0 if nowhere, and whether there is a source route, which nobody follows by default.
+func optionFaults(options []byte) (pointer uint8, sourceRoute bool) {
+	for at := 0; at < len(options); {
+		switch options[at] {
 		case optionEnd:
-			return faults
+			return 0, sourceRoute
 		case optionNop:
-			options = options[1:]
+			at++
 			continue
 		case optionLooseRoute, optionStrictRoute:
-			faults = append(faults, "SourceRoute")
+			sourceRoute = true
 		}
-		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
-			return append(faults, "IPOptions")
+		if at+1 >= len(options) || options[at+1] < 2 || at+int(options[at+1]) > len(options) {
+			return uint8(ipLen + at), sourceRoute
 		}
-		options = options[options[1]:]
+		at += int(options[at+1])
 	}
-	return faults
+	return 0, sourceRoute
 }
 
-func (n *Node) refuse(d *Device, p ipPacket, reason string, code uint8) {
+func (n *Node) refuse(p ipPacket, reason string, code uint8) {
 	n.drop(reason)
-	n.sendError(d, p, toHost, icmpUnreachable, code, 0)
+	n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: code, unroutable: true})
 }
 
 // forward is ip_forward: time to live first, then the size, then the change of the header (RFC 1812 section 5.3.1, 4.3.3.4).
-func (n *Node) forward(from *Device, p ipPacket, r *Route) {
+func (n *Node) forward(p ipPacket, r *Route) {
 	if p.ttl <= 1 {
 		n.drop("TTL")
-		n.sendError(from, p, toHost, icmpTimeExceeded, 0, 0)
+		n.sendError(p, toHost, icmpError{kind: icmpTimeExceeded})
 		return
 	}
 	if mtu := r.mtu(); p.len() > mtu && p.df {
 		n.drop("TooBig")
-		n.sendError(from, p, toHost, icmpUnreachable, codeTooBig, mtu)
+		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeTooBig, mtu: mtu})
 		return
 	}
 	p.ttl--
-	n.output(from, p, r)
+	n.output(p, r)
 }
 
 func (r *Route) mtu() int {
@@ -321,19 +378,21 @@ func (n *Node) send(p ipPacket) {
 		if !p.src.IsValid() {
 			p.src = p.dst
 		}
-		n.deliver(n.Devices[0], p, toHost, Local)
+		n.deliver(p, toHost, Local)
+	case r.Type == Broadcast:
+		n.drop("NotUnicast") // nobody here has asked for SO_BROADCAST; Linux answers even so
 	default:
 		if !p.src.IsValid() {
 			p.src = n.sourceOf(r)
 		}
-		n.output(nil, p, r)
+		n.output(p, r)
 	}
 }
 
 // output sends a packet by way of a route, in pieces if it has to (ip_finish_output).
-func (n *Node) output(from *Device, p ipPacket, r *Route) {
+func (n *Node) output(p ipPacket, r *Route) {
 	if p.len() <= r.mtu() {
-		n.toDevice(from, p, r)
+		n.toDevice(p, r)
 		return
 	}
 	if p.df {
@@ -341,47 +400,50 @@ func (n *Node) output(from *Device, p ipPacket, r *Route) {
 		return
 	}
 	for _, piece := range fragment(p, r.mtu()) {
-		n.toDevice(from, piece, r)
+		n.toDevice(piece, r)
 	}
 }
 
-// fragment cuts a packet (RFC 791 section 3.2; ip_do_fragment). Options without the copy bit are no-operations in all pieces but
-// the first, as in ip_options_fragment, so all headers have one length.
+// fragment cuts a packet. Options without the copy bit are in the first piece only (RFC 791 section 3.1, 3.2); Linux writes
+// no-operations in their place.
 func fragment(p ipPacket, mtu int) (pieces []ipPacket) {
-	step := (mtu - p.headerLen()) &^ 7
-	for at := 0; at < len(p.payload); at += step {
+	for at := 0; at < len(p.payload); {
 		piece := p
-		piece.payload = p.payload[at:min(at+step, len(p.payload))]
-		piece.offset = p.offset + at
-		piece.mf = p.mf || at+step < len(p.payload)
 		if at > 0 {
 			piece.options = copiedOptions(p.options)
 		}
+		end := len(p.payload)
+		if room := mtu - piece.headerLen(); end-at > room {
+			end = at + room&^7
+		}
+		piece.payload = p.payload[at:end]
+		piece.offset = p.offset + at
+		piece.mf = p.mf || end < len(p.payload)
 		pieces = append(pieces, piece)
+		at = end
 	}
 	return pieces
 }
 
-func copiedOptions(options []byte) []byte {
-	options = slices.Clone(options)
-	for rest := options; len(rest) > 0 && rest[0] != optionEnd; {
-		if rest[0] == optionNop {
-			rest = rest[1:]
+func copiedOptions(options []byte) (copied []byte) {
+	for len(options) > 0 && options[0] != optionEnd {
+		if options[0] == optionNop {
+			options = options[1:]
 			continue
 		}
-		length := rest[1]
-		if rest[0]&0x80 == 0 {
-			for i := range length {
-				rest[i] = optionNop
-			}
+		if options[0]&0x80 != 0 {
+			copied = append(copied, options[:options[1]]...)
 		}
-		rest = rest[length:]
+		options = options[options[1]:]
 	}
-	return options
+	for len(copied)%4 != 0 {
+		copied = append(copied, optionEnd)
+	}
+	return copied
 }
 
 // toDevice gives a packet that fits to the device of a route.
-func (n *Node) toDevice(from *Device, p ipPacket, r *Route) {
+func (n *Node) toDevice(p ipPacket, r *Route) {
 	d := r.Device
 	next := r.Via
 	if !next.IsValid() {
@@ -391,14 +453,14 @@ func (n *Node) toDevice(from *Device, p ipPacket, r *Route) {
 	case !d.Up || !d.Carrier:
 		n.drop("Down", "DeviceGone")
 	case d.Kind == Loopback:
-		n.deliver(d, p, toHost, Local)
+		n.deliver(p, toHost, Local)
 	case d.Kind == IPIP:
-		n.encapIPIP(d, from, p, next)
+		n.encapIPIP(d, p, next)
 	case d.Raw:
 		n.result.Out = append(n.result.Out, Output{Port: d.Name, Bytes: p.bytes()})
 	case r.Type == Broadcast || next == everybody:
 		n.transmit(d, frame{dst: ethernet.Broadcast, src: d.MAC, kind: typeIPv4, payload: p.bytes()})
 	default:
-		n.toNeighbour(d, next, waitingPacket{packet: p, from: from})
+		n.toNeighbour(d, next, p)
 	}
 }

@@ -15,6 +15,8 @@ const (
 	icmpEcho         uint8 = 8
 	icmpTimeExceeded uint8 = 11
 
+	icmpParameterProblem uint8 = 12
+
 	codeNet        uint8 = 0
 	codeHost       uint8 = 1
 	codeProtocol   uint8 = 2
@@ -23,75 +25,86 @@ const (
 	codeProhibited uint8 = 13
 
 	tosInternetControl = 0xc0 // of ICMP errors: precedence 6, RFC 1812 section 4.3.2.5
+	tosBits            = 0x1e // that they take over from the packet, as Linux has it (RT_TOS)
 
 	maxQuote = 576 - ipLen - icmpLen // RFC 1812 section 4.3.2.3
 )
 
 // deliver takes a packet for the node itself.
-func (n *Node) deliver(d *Device, p ipPacket, to kindOfDestination, kind RouteType) {
+func (n *Node) deliver(p ipPacket, to kindOfDestination, kind RouteType) {
 	if p.isFragment() {
 		n.result.Unknown = true
 		return
 	}
 	switch p.protocol {
 	case protocolICMP:
-		n.inputICMP(d, p, kind)
+		n.inputICMP(p, kind)
 	case protocolIPIP:
-		n.decapIPIP(p)
+		n.decapIPIP(p, to, kind)
 	case protocolUDP:
-		n.inputUDP(d, p, to, kind)
+		n.inputUDP(p, to, kind)
 	default:
-		n.toLocal(d, p, to, kind, codeProtocol)
+		n.toLocal(p, to, kind, codeProtocol)
 	}
 }
 
 // toLocal gives a packet to whoever takes those for the node; its sender is told if nobody does.
-func (n *Node) toLocal(d *Device, p ipPacket, to kindOfDestination, kind RouteType, code uint8) {
+func (n *Node) toLocal(p ipPacket, to kindOfDestination, kind RouteType, code uint8) {
 	if n.Deliver {
 		n.result.Delivered = append(n.result.Delivered, p.bytes())
 		return
 	}
 	n.drop("NoSocket")
-	if kind == Local {
-		n.sendError(d, p, to, icmpUnreachable, code, 0)
+	if kind == Local && p.protocol != protocolTCP { // a reset would be TCP's business
+		n.sendError(p, to, icmpError{kind: icmpUnreachable, code: code})
 	}
 }
 
-func (n *Node) inputUDP(d *Device, p ipPacket, to kindOfDestination, kind RouteType) {
+func (n *Node) inputUDP(p ipPacket, to kindOfDestination, kind RouteType) {
 	if len(p.payload) < udpLen {
 		n.drop("UDP")
 		return
 	}
 	length := int(binary.BigEndian.Uint16(p.payload[4:]))
 	if length < udpLen || length > len(p.payload) {
-		n.drop("UDP")
+		faults := []string{"UDP"}
+		if n.isTunnelPort(binary.BigEndian.Uint16(p.payload[2:])) {
+			faults = append(faults, "TunnelVNI", "TunnelPeer", "TunnelReserved", "TunnelHeader", "Down") // may be looked at first
+		}
+		n.drop(faults...)
 		return
 	}
 	datagram := p.payload[:length]
+	var faults []string
 	if binary.BigEndian.Uint16(datagram[6:]) != 0 && transportChecksum(p.src, p.dst, protocolUDP, datagram) != 0 {
-		n.drop("UDP")
-		return
+		faults = []string{"UDP"}
 	}
 	if n.isTunnelPort(binary.BigEndian.Uint16(datagram[2:])) && kind == Local {
-		n.decapVXLAN(p, datagram)
+		n.decapVXLAN(p, datagram, faults)
 		return
 	}
-	n.toLocal(d, p, to, kind, codePort)
+	if faults != nil {
+		n.drop(faults...)
+		return
+	}
+	n.toLocal(p, to, kind, codePort)
 }
 
 func (n *Node) isTunnelPort(port uint16) bool {
 	return slices.ContainsFunc(n.Devices, func(d *Device) bool { return d.Kind == VXLAN && d.Tunnel.Port == port })
 }
 
-// inputICMP is icmp_rcv: an echo request is answered, all else is not for the node's stack. It knows no errors about the node's
-// own tunnels.
-func (n *Node) inputICMP(d *Device, p ipPacket, kind RouteType) {
+// inputICMP is icmp_rcv: an echo request is answered, all else is not for the node's stack, but errors about
+// its tunnels are heeded.
+func (n *Node) inputICMP(p ipPacket, kind RouteType) {
 	if len(p.payload) < icmpLen || checksum(p.payload) != 0 {
 		n.drop("ICMP")
 		return
 	}
 	if p.payload[0] != icmpEcho {
-		n.toLocal(d, p, toHost, Broadcast, 0)
+		if !n.heed(p.payload) && n.Deliver {
+			n.result.Delivered = append(n.result.Delivered, p.bytes())
+		}
 		return
 	}
 	if kind != Local { // icmp_echo_ignore_broadcasts
@@ -120,77 +133,127 @@ func isICMPError(p ipPacket) bool {
 	return true
 }
 
+// icmpError is what an error says.
+type icmpError struct {
+	kind, code uint8
+	mtu        int   // of codeTooBig
+	pointer    uint8 // of icmpParameterProblem
+	unroutable bool  // about a packet that routes lead nowhere
+}
+
 // sendError sends an ICMP error about a packet that came in by d, nil if it was the node's own (icmp_send; RFC 1812 section
-// 4.3.2). MTU is for codeTooBig.
-func (n *Node) sendError(d *Device, p ipPacket, to kindOfDestination, kind, code uint8, mtu int) {
+// 4.3.2).
+func (n *Node) sendError(p ipPacket, to kindOfDestination, e icmpError) {
 	switch {
-	case d == nil, to != toHost, p.offset != 0, isICMPError(p):
+	case to != toHost, p.offset != 0, isICMPError(p):
 		return
-	case p.src.IsUnspecified(), p.src.IsLoopback(), p.src.IsMulticast(), p.src == everybody:
+	case thisNetwork.Contains(p.src), p.src.IsLoopback() && !n.isLocal(p.src), p.src.IsMulticast(), p.src == everybody:
 		return
-	case p.dst.IsMulticast(), p.dst == everybody:
+	case p.dst.IsMulticast(), p.dst == everybody, n.isBroadcast(p.src), n.isBroadcast(p.dst):
 		return
 	}
-	back := n.lookup(p.src)
-	if back == nil || back.Type != Unicast {
+	if !n.mayReport(p.src, e) {
 		return
 	}
 	var source netip.Addr
 	if n.isLocal(p.dst) {
 		source = p.dst
 	}
-	if !n.mayReport(p.src, kind, code) {
-		return
-	}
-	b := []byte{kind, code, 0, 0, 0, 0, 0, 0}
-	binary.BigEndian.PutUint16(b[6:], uint16(mtu))
+	b := []byte{e.kind, e.code, 0, 0, e.pointer, 0, 0, 0}
+	binary.BigEndian.PutUint16(b[6:], uint16(e.mtu))
 	quote := p.bytes()
 	b = append(b, quote[:min(len(quote), maxQuote)]...)
 	binary.BigEndian.PutUint16(b[2:], checksum(b))
 	n.send(ipPacket{
-		tos: tosInternetControl, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, src: source, dst: p.src, payload: b,
+		tos: p.tos&tosBits | tosInternetControl, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, src: source, dst: p.src, payload: b,
 	})
 }
 
-// bucket is a token bucket.
-type bucket struct {
-	tokens time.Duration // each as long as the interval of its refilling
-	last   time.Duration
-	used   bool
+func (n *Node) isBroadcast(addr netip.Addr) bool {
+	r := n.lookup(addr)
+	return r != nil && r.Type == Broadcast
 }
 
-// Bursts of a destination's bucket (XRLIM_BURST_FACTOR of net/ipv4/icmp.c).
-const errorBurstFactor = 6
+// limits are those of ICMP errors: a credit for all of them, and a bucket for each destination, filled by the time that passes.
+type limits struct {
+	credit  int
+	filled  time.Duration // when the credit was filled last
+	used    bool
+	buckets map[netip.Addr]*bucket
+}
 
-// mayReport is icmpv4_global_allow and icmpv4_xrlim_allow: so many in all, and so many to each destination, but for those that
-// path MTU discovery needs.
-func (n *Node) mayReport(dst netip.Addr, kind, code uint8) bool {
-	if kind == icmpUnreachable && code == codeTooBig {
+type bucket struct {
+	tokens time.Duration
+	last   time.Duration
+}
+
+// fill puts into a bucket what the time since the last look is worth.
+func (b *bucket) fill(now, most time.Duration) {
+	b.tokens = min(b.tokens+now-b.last, most)
+	b.last = now
+}
+
+const (
+	errorBurst        = 6                     // XRLIM_BURST_FACTOR of net/ipv4/inetpeer.c
+	unroutableBurst   = 5                     // ip_rt_error_burst, in seconds, of net/ipv4/route.c
+	creditInterval    = 20 * time.Millisecond // HZ/50 in icmp_global_allow
+	creditAtOnce      = time.Second           // what a filling is worth at most
+	longAgo           = time.Minute           // the first look at a bucket finds as much as that
+	unroutableCost    = time.Second           // ip_rt_error_cost
+	defaultErrorEvery = time.Second
+)
+
+// mayReport is icmpv4_global_allow and icmpv4_xrlim_allow: so many in all, and so many to each destination, but for what path MTU
+// discovery needs. Errors about packets without a way pay twice from the same bucket, as ip_error has a limit of its own.
+func (n *Node) mayReport(dst netip.Addr, e icmpError) bool {
+	if e.kind == icmpUnreachable && e.code == codeTooBig {
 		return true
 	}
-	each := time.Second / time.Duration(max(n.ErrorsPerSecond, 1))
-	full := each * time.Duration(n.ErrorBurst)
-	if !n.global.used {
-		n.global = bucket{tokens: full, last: n.now, used: true}
-	}
-	n.global.tokens = min(full, n.global.tokens+n.now-n.global.last)
-	n.global.last = n.now
-	if n.global.tokens < each {
-		return false
-	}
-	if n.ErrorInterval > 0 {
-		b := n.buckets[dst]
-		if b == nil {
-			b = &bucket{tokens: errorBurstFactor * n.ErrorInterval, last: n.now}
-			n.buckets[dst] = b
-		}
-		b.tokens = min(errorBurstFactor*n.ErrorInterval, b.tokens+n.now-b.last)
-		b.last = n.now
-		if b.tokens < n.ErrorInterval {
+	if n.isLocal(dst) { // has no bucket
+		if !n.hasCredit() {
 			return false
 		}
-		b.tokens -= n.ErrorInterval
+		n.limits.credit--
+		return true
 	}
-	n.global.tokens -= each
+	b := n.limits.buckets[dst]
+	if b == nil {
+		b = &bucket{tokens: longAgo, last: n.now}
+		n.limits.buckets[dst] = b
+	}
+	if e.unroutable {
+		b.fill(n.now, unroutableBurst*time.Second)
+		if b.tokens < unroutableCost {
+			return false
+		}
+		b.tokens -= unroutableCost
+	}
+	if !n.hasCredit() {
+		return false
+	}
+	b.fill(n.now, errorBurst*defaultErrorEvery)
+	if b.tokens < defaultErrorEvery {
+		return false
+	}
+	b.tokens -= defaultErrorEvery
+	n.limits.credit--
 	return true
+}
+
+// hasCredit is icmp_global_allow: the credit is filled only when there is none left.
+func (n *Node) hasCredit() bool {
+	l := &n.limits
+	if !l.used {
+		l.credit, l.filled, l.used = n.ErrorBurst, n.now, true
+	}
+	if l.credit > 0 {
+		return true
+	}
+	passed := min(n.now-l.filled, creditAtOnce)
+	if passed < creditInterval {
+		return false
+	}
+	l.credit = min(l.credit+int(time.Duration(n.ErrorsPerSecond)*passed/time.Second), n.ErrorBurst)
+	l.filled = n.now
+	return l.credit > 0
 }

@@ -45,6 +45,8 @@ type Device struct {
 	Limit    int // of learned stations; 0: none
 
 	Tunnel Tunnel
+	errors int // from inside the tunnel, that senders were not told of
+	erred  time.Duration
 
 	// sysctls of net.ipv4.conf.
 	Forwarding, ProxyARP, AcceptLocal, RouteLocalnet bool
@@ -110,6 +112,9 @@ type Route struct {
 	address bool // made by an address
 }
 
+// OfAddress reports whether a route came with an address.
+func (r *Route) OfAddress() bool { return r.address }
+
 // Drop is a packet that was dropped, for one of these reasons.
 type Drop []string
 
@@ -125,10 +130,10 @@ type Result struct {
 	Delivered [][]byte // packets for the node itself
 	Drops     []Drop
 	Held      int  // waiting now, in all
-	Unknown   bool // the reference does not know: a fragment for the node itself
+	Unknown   bool // the reference does not know, as of a fragment for the node itself
 }
 
-// Node is the forwarder. Change its fields at will between frames.
+// Node is the forwarder. Change its fields at will between frames, and by [Node.Do] what may send or drop packets.
 type Node struct {
 	Devices   []*Device
 	Addresses []Address
@@ -137,23 +142,22 @@ type Node struct {
 	DefaultTTL uint8
 	Deliver    bool // whether somebody takes packets for the node itself
 
-	// The limits of ICMP errors: RFC 1812 section 4.3.2.8, with Linux's numbers (icmp_msgs_per_sec, icmp_msgs_burst, icmp_ratelimit).
+	// The limits of all ICMP errors: RFC 1812 section 4.3.2.8, with Linux's numbers (icmp_msgs_per_sec, icmp_msgs_burst).
 	ErrorsPerSecond, ErrorBurst int
-	ErrorInterval               time.Duration
 
 	neighbours map[neighbourKey]*neighbour
-	buckets    map[netip.Addr]*bucket
-	global     bucket
+	limits     limits
 
 	now    time.Duration
 	result Result
+	encaps int // tunnels that the packet in hand is being put into
 }
 
 // New returns a node with lo.
 func New() *Node {
 	n := &Node{
-		DefaultTTL: 64, ErrorsPerSecond: 1000, ErrorBurst: 50, ErrorInterval: time.Second,
-		neighbours: map[neighbourKey]*neighbour{}, buckets: map[netip.Addr]*bucket{},
+		DefaultTTL: 64, ErrorsPerSecond: 1000, ErrorBurst: 50,
+		neighbours: map[neighbourKey]*neighbour{}, limits: limits{buckets: map[netip.Addr]*bucket{}},
 	}
 	lo := n.Add(Device{Name: "lo", Kind: Loopback, MTU: 65536, Up: true})
 	n.AddAddress(lo, netip.MustParsePrefix("127.0.0.1/8"))

@@ -25,6 +25,7 @@ const (
 
 	protocolICMP uint8 = 1
 	protocolIPIP uint8 = 4
+	protocolTCP  uint8 = 6
 	protocolUDP  uint8 = 17
 )
 
@@ -88,7 +89,7 @@ func parseIP(b []byte) (p ipPacket, faults []string) {
 		faults = append(faults, "IPHeader")
 	}
 	if len(b) < header {
-		return p, append(faults, "IPShort", "IPTruncated") // the header itself is cut
+		return p, append(faults, "IPShort", "IPTruncated", "IPHeader") // the header itself is cut
 	}
 	if header >= ipLen && checksum(b[:header]) != 0 {
 		faults = append(faults, "IPChecksum")

@@ -7,12 +7,21 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
 )
 
+// How many tunnels a packet is put into on its way out. Where the way to a remote end leads into the tunnel again there would be no
+// end to it: what becomes of such packets depends on limits that are the implementation's.
+const maxEncap = 4
+
 // encapVXLAN sends a frame to the remote ends that the FDB has for it (vxlan_xmit).
 func (n *Node) encapVXLAN(d *Device, f frame) {
+	if n.inTunnel() {
+		return
+	}
+	defer n.outOfTunnel()
 	s := d.Stations[f.dst]
 	if s == nil {
 		s = d.Stations[ethernet.MAC{}]
@@ -25,6 +34,19 @@ func (n *Node) encapVXLAN(d *Device, f frame) {
 		n.encapVXLANTo(d, f, remote)
 	}
 }
+
+func (n *Node) inTunnel() (tooDeep bool) {
+	if n.encaps >= maxEncap {
+		n.result.Unknown = true
+	}
+	if n.result.Unknown {
+		return true
+	}
+	n.encaps++
+	return false
+}
+
+func (n *Node) outOfTunnel() { n.encaps-- }
 
 func (n *Node) encapVXLANTo(d *Device, f frame, remote netip.Addr) {
 	t := d.Tunnel
@@ -40,7 +62,11 @@ func (n *Node) encapVXLANTo(d *Device, f frame, remote netip.Addr) {
 	}
 	header := []byte{0x08, 0, 0, 0, byte(t.VNI >> 16), byte(t.VNI >> 8), byte(t.VNI), 0}
 	p.payload = udpPacket(p.src, p.dst, AnyPort, t.Port, append(header, f.bytes()...), t.Checksum)
-	n.output(nil, p, r)
+	if p.len() > r.mtu() { // the start of path MTU discovery, which is not modelled
+		n.result.Unknown = true
+		return
+	}
+	n.output(p, r)
 }
 
 // underlay returns the way to a tunnel's remote end, nil if there is none; the packet is then dropped.
@@ -85,10 +111,10 @@ func (t Tunnel) ttl(inner innerFields) uint8 {
 	switch {
 	case t.TTL != 0:
 		return t.TTL
-	case inner.present:
+	case inner.present && inner.ttl != 0:
 		return inner.ttl
 	}
-	return defaultOuterTTL
+	return defaultOuterTTL // ip4_dst_hoplimit
 }
 
 // Congestion marks (RFC 3168 section 5).
@@ -125,16 +151,15 @@ func decapMark(outer, inner uint8) (mark uint8, ok bool) {
 	return inner, true
 }
 
-// decapVXLAN is vxlan_rcv for a datagram whose lengths and checksum are right.
-func (n *Node) decapVXLAN(p ipPacket, datagram []byte) {
+// decapVXLAN is vxlan_rcv for a datagram whose lengths are right, and that may be dropped for other faults already.
+func (n *Node) decapVXLAN(p ipPacket, datagram []byte, faults []string) {
 	b := datagram[udpLen:]
 	if len(b) < vxlanLen || b[0]&0x08 == 0 {
-		n.drop("TunnelHeader")
+		n.drop(append(faults, "TunnelHeader")...)
 		return
 	}
 	vni := uint32(b[4])<<16 | uint32(b[5])<<8 | uint32(b[6])
 	d := n.vni(vni, binary.BigEndian.Uint16(datagram[2:]))
-	var faults []string
 	if d == nil || d.Tunnel.Local.IsValid() && d.Tunnel.Local != p.dst {
 		faults = append(faults, "TunnelVNI", "TunnelNone")
 	}
@@ -154,16 +179,17 @@ func (n *Node) decapVXLAN(p ipPacket, datagram []byte) {
 	if d != nil && !d.Up {
 		faults = append(faults, "Down", "TunnelVNI")
 	}
+	if ok && len(faults) == 0 {
+		if f, ok = markFrame(f, p.tos&3); !ok { // teaches nothing either; Linux learns first
+			faults = append(faults, "TunnelECN", "TunnelPinned", "SourceMAC")
+		}
+	}
 	if faults != nil {
 		n.drop(faults...)
 		return
 	}
 	if reason := n.snoop(d, f.src, p.src); reason != "" {
 		n.drop(reason)
-		return
-	}
-	if f, ok = markFrame(f, p.tos&3); !ok {
-		n.drop("TunnelECN")
 		return
 	}
 	n.receive(d, f.bytes())
@@ -261,7 +287,11 @@ func setMark(b []byte, mark uint8) {
 }
 
 // encapIPIP is ip_tunnel_xmit: next is the route's gateway, the other end of a tunnel without one of its own.
-func (n *Node) encapIPIP(d, from *Device, p ipPacket, next netip.Addr) {
+func (n *Node) encapIPIP(d *Device, p ipPacket, next netip.Addr) {
+	if n.inTunnel() {
+		return
+	}
+	defer n.outOfTunnel()
 	if !d.Up {
 		n.drop("Down")
 		return
@@ -289,17 +319,60 @@ func (n *Node) encapIPIP(d, from *Device, p ipPacket, next netip.Addr) {
 	}
 	if mtu := r.mtu() - ipLen; p.df && p.len() > mtu {
 		n.drop("TooBig")
-		n.sendError(from, p, toHost, icmpUnreachable, codeTooBig, mtu)
+		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeTooBig, mtu: mtu})
 		return
 	}
-	n.output(nil, outer, r)
+	if outer.len() > r.mtu() {
+		n.result.Unknown = true
+		return
+	}
+	if d.errors > 0 && n.now < d.erred+errorTimeout {
+		d.errors--
+		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeHost})
+	}
+	n.output(outer, r)
+}
+
+// How long an error from inside the tunnel counts (IPTUNNEL_ERR_TIMEO of include/net/ip_tunnels.h).
+const errorTimeout = 30 * time.Second
+
+// heed takes an ICMP error, and reports whether it was about a packet of one of the node's tunnels, which is nobody else's
+// business. For IPIP it is soft state (ipip_err; RFC 2003 section 5). That the next hop does not answer comes here, too. Path MTUs
+// are not modelled.
+func (n *Node) heed(message []byte) bool {
+	quote := message[icmpLen:]
+	if len(quote) < ipLen || quote[0]>>4 != 4 || message[0] != icmpUnreachable && message[0] != icmpTimeExceeded {
+		return false
+	}
+	src, dst := netip.AddrFrom4([4]byte(quote[12:16])), netip.AddrFrom4([4]byte(quote[16:20]))
+	header := int(quote[0]&15) * 4
+	switch {
+	case !n.isLocal(src):
+		return false
+	case quote[9] == protocolUDP && len(quote) >= header+udpLen:
+		return n.isTunnelPort(binary.BigEndian.Uint16(quote[header+2:]))
+	case quote[9] != protocolIPIP:
+		return false
+	}
+	d := n.tunnelFor(src, dst)
+	if d != nil && d.Tunnel.Remote.IsValid() && (message[0] == icmpUnreachable || d.Tunnel.TTL != 0) {
+		if n.now >= d.erred+errorTimeout {
+			d.errors = 0
+		}
+		d.errors++
+		d.erred = n.now
+	}
+	return d != nil
 }
 
 // decapIPIP is ipip_rcv: the tunnel with the closest addresses, then whether its remote end may be trusted.
-func (n *Node) decapIPIP(p ipPacket) {
+func (n *Node) decapIPIP(p ipPacket, to kindOfDestination, kind RouteType) {
 	t := n.tunnelFor(p.dst, p.src)
 	if t == nil {
 		n.drop("TunnelNone")
+		if kind == Local {
+			n.sendError(p, to, icmpError{kind: icmpUnreachable, code: codePort}) // tunnel4_rcv
+		}
 		return
 	}
 	if t.Tunnel.Remote != p.src && !t.Tunnel.AnyPeer && !slices.Contains(t.Tunnel.Peers, p.src) {
