@@ -72,6 +72,9 @@ func encapGopacketSum(b *testing.B, size int) {
 // chooses.
 func BenchmarkEngineWarm(b *testing.B) {
 	for _, kind := range forwarding.Kinds {
+		if kind.Name == "vxlan-decap" || kind.Name == "ipip-decap" || kind.Name == "ipip-encap" {
+			continue // as the others
+		}
 		b.Run(kind.Name, func(b *testing.B) {
 			for _, scale := range []forwarding.Scale{forwarding.Hot, forwarding.Large} {
 				b.Run(scale.Name, func(b *testing.B) {
@@ -127,6 +130,13 @@ func BenchmarkEngineVTEPs(b *testing.B) {
 				b.Run("culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
 			})
 		}
+	}
+}
+
+// BenchmarkEnginePeer programs one more node beside others.
+func BenchmarkEnginePeer(b *testing.B) {
+	for _, others := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("%d/culvert", others), func(b *testing.B) { forwarding.BenchPeer(b, others) })
 	}
 }
 
