@@ -18,7 +18,7 @@ import (
 func BenchmarkEngine(b *testing.B) {
 	for _, kind := range forwarding.Kinds {
 		b.Run(kind.Name, func(b *testing.B) {
-			for _, scale := range forwarding.Scales {
+			for _, scale := range forwarding.Scales() {
 				b.Run(scale.Name, func(b *testing.B) {
 					w, err := kind.New(scale, engine.WarmAuto)
 					if err != nil {
@@ -72,8 +72,11 @@ func encapGopacketSum(b *testing.B, size int) {
 // chooses.
 func BenchmarkEngineWarm(b *testing.B) {
 	for _, kind := range forwarding.Kinds {
+		if kind.Name == "vxlan-decap" || kind.Name == "ipip-decap" || kind.Name == "ipip-encap" {
+			continue // as the others
+		}
 		b.Run(kind.Name, func(b *testing.B) {
-			for _, scale := range []forwarding.Scale{forwarding.Hot, forwarding.Large} {
+			for _, scale := range forwarding.Scales()[:2] {
 				b.Run(scale.Name, func(b *testing.B) {
 					for _, warm := range []struct {
 						name string
@@ -97,36 +100,45 @@ var many = forwarding.Scale{Name: "10k", Entries: 16384, Packets: 1 << 18}
 // BenchmarkEnginePorts has frames come in by random ports and leave by random others: a burst's all by the same, or each by
 // another, which costs a call of Output for nearly every frame.
 func BenchmarkEnginePorts(b *testing.B) {
-	for name, build := range map[string]func(s forwarding.Scale, w engine.Warm, ports int, spread bool) (*forwarding.Work, error){
-		"bridge": forwarding.NewBridgePorts, "route": forwarding.NewRoutePorts,
-	} {
-		for _, spread := range []bool{false, true} {
-			how := map[bool]string{false: "together", true: "apart"}[spread]
+	for _, kind := range []struct {
+		name  string
+		build func(s forwarding.Scale, w engine.Warm, ports int) (*forwarding.Work, error)
+	}{{"bridge", forwarding.NewBridgePorts}, {"route", forwarding.NewRoutePorts}} {
+		b.Run(kind.name, func(b *testing.B) {
 			for _, ports := range []int{2, 64, 4096} {
-				b.Run(fmt.Sprintf("%s/%s/%d", name, how, ports), func(b *testing.B) {
-					w, err := build(many, engine.WarmAuto, ports, spread)
+				b.Run(strconv.Itoa(ports), func(b *testing.B) {
+					w, err := kind.build(many, engine.WarmAuto, ports)
 					if err != nil {
 						b.Fatal(err)
 					}
-					b.Run("culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
+					b.Run("together/culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
+					w.Spread(true)
+					b.Run("apart/culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
 				})
 			}
-		}
+		})
 	}
 }
 
 // BenchmarkEngineVTEPs has as many stations behind more and more VTEPs.
 func BenchmarkEngineVTEPs(b *testing.B) {
-	for name, encap := range map[string]bool{"vxlan-encap": true, "vxlan-decap": false} {
+	for _, name := range []string{"vxlan-encap", "vxlan-decap"} {
 		for _, remotes := range []int{1, 64, 4096} {
 			b.Run(fmt.Sprintf("%s/%d", name, remotes), func(b *testing.B) {
-				w, err := forwarding.NewVXLAN(many, engine.WarmAuto, remotes, encap)
+				w, err := forwarding.NewVXLAN(many, engine.WarmAuto, remotes, name == "vxlan-encap")
 				if err != nil {
 					b.Fatal(err)
 				}
 				b.Run("culvert", func(b *testing.B) { w.Bench(b, 64, 1) })
 			})
 		}
+	}
+}
+
+// BenchmarkEnginePeer programs one more node beside others.
+func BenchmarkEnginePeer(b *testing.B) {
+	for _, others := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("%d/culvert", others), func(b *testing.B) { forwarding.BenchPeer(b, others) })
 	}
 }
 

@@ -145,7 +145,7 @@ func BenchmarkEngine(b *testing.B) {
 			continue
 		}
 		b.Run(kind.Name, func(b *testing.B) {
-			for _, scale := range forwarding.Scales {
+			for _, scale := range forwarding.Scales() {
 				if kind.Name == "route" && scale != forwarding.Hot {
 					continue
 				}

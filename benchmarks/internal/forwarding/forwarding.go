@@ -12,6 +12,7 @@
 package forwarding
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -43,8 +44,14 @@ var (
 	Huge  = Scale{"huge", 1_000_000, 1 << 20}
 )
 
-// Scales are all scales.
-var Scales = []Scale{Hot, Large, Huge}
+// Scales returns all scales; without the largest in short mode and for a single iteration (-benchtime 1x), which is to show that
+// results are right and does not pay for filling a million entries.
+func Scales() []Scale {
+	if f := flag.Lookup("test.benchtime"); testing.Short() || f != nil && f.Value.String() == "1x" {
+		return []Scale{Hot, Large}
+	}
+	return []Scale{Hot, Large, Huge}
+}
 
 // Sizes are lengths of frames in bytes: of the inner ones, where there is a tunnel.
 var Sizes = []int{64, 1450}
@@ -62,7 +69,8 @@ type Work struct {
 	offered func(lane, size int) (*Traffic, error)
 	made    map[[2]int]*Traffic
 	// in are the ports where it comes in, a burst by the first, the next by the second, and so on.
-	in [2][]uint32
+	in     [2][]uint32
+	spread func(on bool) // chooses the ports anew
 
 	seen  bool // all packets have been, once
 	lanes [2]*lane
@@ -121,6 +129,13 @@ func (w *Work) Traffic(lane, size int) (*Traffic, error) {
 	// Once through everything: ways that are found when they are first needed then are.
 	w.seen = true
 	return t, w.one(t, t.length)
+}
+
+// Spread says whether the packets of a burst each leave by another port, drawn at random, or all by the same; which is drawn, too,
+// and how it is at first. It is for nodes with more than two ports.
+func (w *Work) Spread(on bool) {
+	w.spread(on)
+	clear(w.made)
 }
 
 // In returns the port that a burst of a lane comes in by; bursts follow each other, first to last packet of the traffic.

@@ -149,12 +149,12 @@ func limits(count int, warm engine.Warm) engine.Config {
 
 // NewBridge returns a bridge with two ports and half of the stations behind each. Frames go from random stations of one to random
 // stations of the other.
-func NewBridge(s Scale, warm engine.Warm) (*Work, error) { return NewBridgePorts(s, warm, 2, false) }
+func NewBridge(s Scale, warm engine.Warm) (*Work, error) { return NewBridgePorts(s, warm, 2) }
 
-// NewBridgePorts is NewBridge with more ports; a burst's frames come in by one and leave by one, or if spread, each by another.
-func NewBridgePorts(s Scale, warm engine.Warm, ports int, spread bool) (*Work, error) {
+// NewBridgePorts is NewBridge with more ports; see [Work.Spread].
+func NewBridgePorts(s Scale, warm engine.Warm, ports int) (*Work, error) {
 	n := build(limits(s.Entries, warm))
-	net := &stations{ports: make([]uint32, ports), each: uint32(s.Entries / ports), spread: spread, packets: s.Packets}
+	net := &stations{ports: make([]uint32, ports), each: uint32(s.Entries / ports), packets: s.Packets}
 	names := make([]string, ports)
 	for p := range ports {
 		names[p] = fmt.Sprintf("p%d", p)
@@ -166,7 +166,8 @@ func NewBridgePorts(s Scale, warm engine.Warm, ports int, spread bool) (*Work, e
 		n.teach(net.ports[p], int(net.each), stationsTo(farOnes.at(0), farOnes, p, uint32(ports)))
 	}
 	n.offered = func(lane, size int) (*Traffic, error) { return net.traffic(lane, size) }
-	net.draw()
+	n.spread = net.draw
+	net.draw(false)
 	n.in = net.in
 	return n.done()
 }
@@ -175,7 +176,6 @@ func NewBridgePorts(s Scale, warm engine.Warm, ports int, spread bool) (*Work, e
 type stations struct {
 	ports   []uint32
 	each    uint32 // behind a port
-	spread  bool
 	packets int
 	in      [2][]uint32 // ports that bursts come in by
 	from    [2][]uint32 // number of the port that a burst comes in by
@@ -183,10 +183,10 @@ type stations struct {
 }
 
 // draw chooses ports. With two, the first lane uses one direction, the second the other.
-func (n *stations) draw() {
+func (n *stations) draw(spread bool) {
 	count := uint32(len(n.ports))
 	for lane := range n.in {
-		n.to[lane] = make([]uint32, n.packets)
+		n.to[lane], n.in[lane], n.from[lane] = make([]uint32, n.packets), nil, nil
 		for _, from := range draws(n.packets/Burst, int(count), uint64(10+lane)) {
 			if count == 2 {
 				from = uint32(lane)
@@ -196,7 +196,7 @@ func (n *stations) draw() {
 		others := draws(n.packets, int(count)-1, uint64(20+lane))
 		for i := range n.to[lane] {
 			other := others[i]
-			if !n.spread {
+			if !spread {
 				other = others[i/Burst*Burst]
 			}
 			n.to[lane][i] = (n.from[lane][i/Burst] + 1 + other) % count
@@ -350,7 +350,7 @@ func (n *internet) gateway(ip uint32) host {
 }
 
 // NewRoutePorts returns a router with a gateway on each port and routes by all of them.
-func NewRoutePorts(s Scale, warm engine.Warm, ports int, spread bool) (*Work, error) {
+func NewRoutePorts(s Scale, warm engine.Warm, ports int) (*Work, error) {
 	n := build(limits(s.Entries+ports, warm))
 	indexes := make([]uint32, ports)
 	for p := range uint32(ports) {
@@ -365,8 +365,9 @@ func NewRoutePorts(s Scale, warm engine.Warm, ports int, spread bool) (*Work, er
 		p := k % uint32(ports)
 		return engine.Route{Via: addr(portNet(p) + 2), Dev: fmt.Sprintf("p%d", p)}
 	}))
-	net := &stations{ports: indexes, each: uint32(s.Entries / ports), spread: spread, packets: s.Packets}
-	net.draw()
+	net := &stations{ports: indexes, each: uint32(s.Entries / ports), packets: s.Packets}
+	n.spread = net.draw
+	net.draw(false)
 	n.in = net.in
 	n.offered = func(lane, size int) (*Traffic, error) {
 		to := draws(s.Packets, int(net.each), uint64(120+lane))

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"testing"
 
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/ipv4"
 )
 
@@ -183,10 +185,28 @@ func NewIPIPDecap(s Scale, warm engine.Warm) (*Work, error) {
 	return n.done()
 }
 
-// flannel makes a Flannel node with as many others: the bridge cni0 over pod ports, flannel.1, and peers.
+// flannel makes a Flannel node with as many others: the bridge cni0 over pod ports, flannel.1, and for each other node what
+// flanneld programs: a neighbour, an FDB entry and a route.
 func (n *builder) flannel(count int, podPorts ...string) {
 	n.neighbours("wire", nodes, count)
-	n.bridge(engine.Bridge{Link: engine.Link{Name: "cni0", MAC: cniMAC}, MaxLearned: 1 << 20}, podPorts...)
+	n.bridge(engine.Bridge{Link: engine.Link{Name: "cni0", MAC: cniMAC}, MaxLearned: Huge.Entries + 3*fewLocals}, podPorts...)
+	n.vtep(count)
+	for i := range uint32(count) {
+		p := peer(i)
+		n.neighbour(p.Dev, host{p.MAC, vteps.base + i<<8})
+		n.do(func(e *engine.Engine) error {
+			return e.AddFDB(engine.FDBEntry{MAC: p.MAC, Dev: p.Dev, Flags: fdb.Static, Dst: p.Node})
+		})
+	}
+	n.routes(perNode(count, func(i uint32) engine.Route {
+		p := peer(i)
+		return engine.Route{Via: p.Gateway, Dev: p.Dev, Onlink: true}
+	}))
+	n.do(func(e *engine.Engine) error { e.SetForwarding(true); return nil })
+}
+
+// vtep adds the device flannel.1, for as many other nodes.
+func (n *builder) vtep(count int) {
 	n.do(func(e *engine.Engine) error {
 		_, err := e.AddVXLAN(engine.VXLAN{
 			Link: engine.Link{Name: "flannel.1", MAC: vtepMAC, Up: true}, VNI: vni, Local: addr(wireAddr.ip), Device: "wire",
@@ -195,15 +215,41 @@ func (n *builder) flannel(count int, podPorts ...string) {
 		return err
 	})
 	n.addr("flannel.1", locals.base-1, 32)
-	for i := range uint32(count) {
-		n.do(func(e *engine.Engine) error {
-			return e.SetPeer(engine.Peer{
-				Name: fmt.Sprintf("node%d", i), Subnets: []netip.Prefix{subnet(i)}, Node: addr(nodes.at(i).ip),
-				Dev: "flannel.1", Gateway: subnet(i).Addr(), MAC: vteps.at(i).mac,
-			})
-		})
+}
+
+// peer returns node i of a Flannel network.
+func peer(i uint32) engine.Peer {
+	return engine.Peer{
+		Name: fmt.Sprintf("node%d", i), Subnets: []netip.Prefix{subnet(i)}, Node: addr(nodes.at(i).ip),
+		Dev: "flannel.1", Gateway: subnet(i).Addr(), MAC: vteps.at(i).mac,
 	}
-	n.do(func(e *engine.Engine) error { e.SetForwarding(true); return nil })
+}
+
+// BenchPeer sets and deletes one more node on a Flannel node with as many others.
+func BenchPeer(b *testing.B, others int) {
+	n := build(limits(others, engine.WarmAuto))
+	n.ends()
+	n.vtep(others + 1)
+	for i := range uint32(others) {
+		n.do(func(e *engine.Engine) error { return e.SetPeer(peer(i)) })
+	}
+	w, err := n.done()
+	if err != nil {
+		b.Fatal(err)
+	}
+	more := peer(uint32(others))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := w.Engine.SetPeer(more); err != nil {
+			b.Fatal(err)
+		}
+		if err := w.Engine.DeletePeer(more.Name); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if got := len(w.Engine.Peers()); got != others {
+		b.Fatalf("%d peers are left of %d", got, others)
+	}
 }
 
 var (
