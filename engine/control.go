@@ -67,25 +67,20 @@ func (e *Engine) derive(s *state) {
 		if d == nil {
 			continue
 		}
-		c := *d
-		c.running, c.conf = d.up && d.carrier, d.own.with(e.confs.all)
-		if c.conf.ARPAccept != d.conf.ARPAccept {
-			e.accept(d.index, c.conf.ARPAccept)
+		if next := e.derived(s, d); next != nil {
+			if next.conf.ARPAccept != d.conf.ARPAccept {
+				e.accept(d.index, next.conf.ARPAccept)
+			}
+			s.devices[i], d = next, next
 		}
-		e.deriveBridge(s, &c)
-		if same(d, &c) {
-			c = *d
-		}
-		next := &c
-		s.devices[i] = next
 		for _, a := range d.addrs {
 			s.own.add(number(a.Prefix.Addr()), d.index)
 		}
-		e.index(s, next)
+		e.index(s, d)
 	}
 	for i, d := range s.devices {
 		if d != nil {
-			if answer := e.responderOf(s, d); answer != d.answer {
+			if answer := e.responderOf(d); answer != d.answer {
 				c := *d
 				c.answer = answer
 				s.devices[i] = &c
@@ -94,9 +89,21 @@ func (e *Engine) derive(s *state) {
 	}
 }
 
-// same reports whether deriving has changed nothing; devices that stay the same need no copy.
-func same(a, b *device) bool {
-	return a.running == b.running && a.conf == b.conf && a.mac == b.mac && a.mtu == b.mtu
+// derived returns a device with what follows from others and from what holds for all, or nil if it is so already.
+func (e *Engine) derived(s *state, d *device) *device {
+	running, conf, mac, mtu := d.up && d.carrier, d.own.with(e.confs.all), d.mac, d.mtu
+	if d.bridge != nil {
+		mac, mtu = e.deriveBridge(s, d)
+	}
+	if running == d.running && conf == d.conf && mac == d.mac && mtu == d.mtu {
+		return nil
+	}
+	c := *d
+	c.running, c.conf, c.mac, c.mtu = running, conf, mac, mtu
+	if mac != d.mac {
+		c.hw = MACOf(mac)
+	}
+	return &c
 }
 
 // index enters a tunnel into the indexes by which outer packets find it.
@@ -119,7 +126,7 @@ func (e *Engine) index(s *state, d *device) {
 		if r := number(v.made.Remote); isMulticast(r) {
 			s.groups = append(slices.Clone(s.groups), r)
 		}
-	case d.ipip != nil:
+	case d.ipip != nil && d.running: // ip_tunnel_lookup passes over others
 		if s.ipips.tunnels == nil {
 			s.ipips.tunnels = wordmap.New(0)
 		}
@@ -135,7 +142,7 @@ func (e *Engine) index(s *state, d *device) {
 
 // responderOf returns what answers ARP requests at a device, the same as before if nothing that matters to it has changed; nil
 // for devices without ARP.
-func (e *Engine) responderOf(s *state, d *device) *responder {
+func (e *Engine) responderOf(d *device) *responder {
 	if d.raw || d.kind == KindLoopback {
 		return nil
 	}

@@ -4,6 +4,8 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/icmp"
@@ -26,12 +28,7 @@ func vxlanKey(port uint16, vni uint32) uint64 { return 1<<63 | uint64(port)<<24 
 
 // isPort reports whether a UDP port is some VXLAN device's.
 func (x *vxlanIndex) isPort(port uint16) bool {
-	for _, p := range x.ports {
-		if p == port {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(x.ports, port)
 }
 
 // find returns the device, or nil.
@@ -124,20 +121,20 @@ func (w *Worker) vxlanLearn(d *device, b *packet.Buffer, vtep uint32) bool {
 func (w *Worker) decapFault(d *device, b *packet.Buffer, err error) {
 	n := w.count(d)
 	why := DropTunnelInner
-	switch err { //nolint:errorlint // sentinels, returned as they are
-	case vxlan.ErrNoVNI, vxlan.ErrShort:
+	switch {
+	case errors.Is(err, vxlan.ErrNoVNI), errors.Is(err, vxlan.ErrShort):
 		why = DropTunnelHeader
-	case vxlan.ErrReserved:
+	case errors.Is(err, vxlan.ErrReserved):
 		why = DropTunnelReserved
-	case vxlan.ErrOwnMAC:
+	case errors.Is(err, vxlan.ErrOwnMAC):
 		why = DropTunnelOwnMAC
-	case tunnel.ErrECN:
+	case errors.Is(err, tunnel.ErrECN):
 		why = DropTunnelECN
-	case udp.ErrChecksum:
+	case errors.Is(err, udp.ErrChecksum):
 		why = DropUDP
 		w.total.Counters[UDPInCsumErrors]++
 		w.total.Counters[UDPInErrors]++
-	case udp.ErrShort, udp.ErrLength, udp.ErrTruncated:
+	case errors.Is(err, udp.ErrShort), errors.Is(err, udp.ErrLength), errors.Is(err, udp.ErrTruncated):
 		why = DropUDP
 		w.total.Counters[UDPInErrors]++
 	}
@@ -234,7 +231,7 @@ func (t *ipipDevice) accepts(src uint32) bool {
 
 func (w *Worker) ipipFault(d *device, b *packet.Buffer, err error) {
 	w.count(d).RxErrors++
-	if err == tunnel.ErrECN { //nolint:errorlint // a sentinel, returned as it is
+	if errors.Is(err, tunnel.ErrECN) {
 		w.drop(d, b, DropTunnelECN)
 		return
 	}

@@ -178,25 +178,14 @@ func (o *ownAddrs) has(a uint32) bool {
 	return ok
 }
 
-// addrSet is a set of addresses that packets are checked against. Its zero value is empty.
-type addrSet struct {
-	one  uint32 // the first, as most sets have no other
-	many *wordmap.Map
-}
+// addrSet is a set of addresses that packets are checked against; control calls change it beside workers.
+type addrSet struct{ words *wordmap.Map }
 
-func (s *addrSet) add(a uint32) {
-	if s.one == 0 {
-		s.one = a
-	}
-	if s.many == nil {
-		s.many = wordmap.New(0)
-	}
-	s.many.Store(1<<32|uint64(a), 1)
-}
+func newAddrSet() *addrSet { return &addrSet{wordmap.New(0)} }
 
-func (s *addrSet) has(a uint32) bool {
-	return a != 0 && a == s.one || s.many != nil && s.many.Load(1<<32|uint64(a)) != 0
-}
+func (s *addrSet) add(a uint32)      { s.words.Store(1<<32|uint64(a), 1) }
+func (s *addrSet) remove(a uint32)   { s.words.Delete(1<<32 | uint64(a)) }
+func (s *addrSet) has(a uint32) bool { return s.words.Load(1<<32|uint64(a)) != 0 }
 
 // Addr is an address of a device; 'ip addr'.
 type Addr struct {

@@ -332,11 +332,11 @@ func (w *Worker) wayBy(n *end, d *device, path *route.Path, hop route.NextHop) *
 		found.local, found.out = true, loopback
 	}
 	od := w.st.device(found.out)
-	switch {
-	case od == nil:
+	switch od {
+	case nil:
 		found.why = DropTunnelRoute
 		return found
-	case od == d:
+	case d:
 		found.why = DropTunnelLoop
 		return found
 	}

@@ -5,6 +5,8 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
+	"slices"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/icmp"
@@ -74,7 +76,7 @@ func (w *Worker) ipRefuse(d *device, b *packet.Buffer, c Counter, why Reason) {
 func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 	h, _, err := ipv4.Parse(b.Bytes())
 	switch {
-	case err == ipv4.ErrTruncated: //nolint:errorlint // a sentinel, returned as it is
+	case errors.Is(err, ipv4.ErrTruncated):
 		if !h.ChecksumOK() {
 			w.total.Counters[IPInCsumErrors]++
 			w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
@@ -90,8 +92,8 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 		w.ipRefuse(d, b, IPInHdrErrors, DropIPChecksum)
 		return false
 	}
-	_ = b.Truncate(int(h.TotalLen()))                                          // Ethernet's padding, before an error quotes it
-	if len(h.Options()) > 0 && w.martian(d, b, be32(h.Src()), be32(h.Dst())) { // to be dropped silently, whatever the options
+	_ = b.Truncate(int(h.TotalLen())) // Ethernet's padding, before an error quotes it
+	if len(h.Options()) > 0 && !w.optionsMatter(d, b, be32(h.Src()), be32(h.Dst())) {
 		return false
 	}
 	for o := h.Options(); len(o) > 0; {
@@ -145,6 +147,24 @@ func (w *Worker) ipDecide(d *device, b *packet.Buffer, src, dst uint32, path *ro
 	default:
 		w.forward(d, b, dst, path)
 	}
+}
+
+// optionsMatter reports whether a packet's options are to be looked at: routing comes first, and drops silently what comes from
+// where it cannot. It drops the packet if not.
+func (w *Worker) optionsMatter(d *device, b *packet.Buffer, src, dst uint32) bool {
+	if w.martian(d, b, src, dst) {
+		return false
+	}
+	path := w.e.routes.Lookup(dst)
+	switch {
+	case dst == limitedBroadcast || src == 0 && dst == 0 || isMulticast(dst):
+		return true
+	case path == nil || path.Type() == route.Blackhole || path.Type() == route.Unreachable || path.Type() == route.Prohibit:
+		return true
+	case path.Type() == route.Unicast && (!d.conf.Forwarding || w.group):
+		return true
+	}
+	return w.sourceOK(d, b, src)
 }
 
 // martian drops a packet between addresses that it cannot be between, and reports whether it did.
@@ -204,17 +224,13 @@ const allHosts = 0xe0000001
 
 // ipGroup takes a packet for a multicast group: those that tunnels have joined are for the node.
 func (w *Worker) ipGroup(d *device, b *packet.Buffer, dst uint32) {
-	if dst == allHosts {
-		w.ipLocal(d, b, true)
+	if dst != allHosts && !slices.Contains(w.st.groups, dst) {
+		w.drop(d, b, DropMulticast)
 		return
 	}
-	for _, g := range w.st.groups {
-		if g == dst {
-			w.ipLocal(d, b, true)
-			return
-		}
+	if w.sourceOK(d, b, binary.BigEndian.Uint32(b.Bytes()[12:])) { // ip_mc_validate_source
+		w.ipLocal(d, b, true)
 	}
-	w.drop(d, b, DropMulticast)
 }
 
 // hopOf returns the next hop of a packet. Several are chosen from by its flow.
@@ -283,7 +299,7 @@ func nextHop(hop *route.NextHop, dst uint32) uint32 {
 func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu int) {
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
 	gso, size := b.GSO()
-	fitsCut := gso != packet.GSONone && segmentLen(b, size) <= mtu
+	fitsCut := gso != packet.GSONone && segmentLen(b.Bytes(), size) <= mtu
 	if !fitsCut && h[6]&0x40 != 0 {
 		w.total.Counters[IPFragFails]++
 		w.icmpError(b, icmp.FragmentationNeeded(uint16(mtu)))
@@ -299,12 +315,12 @@ func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu
 	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, hop.Gateway, f) })
 }
 
-// segmentLen returns how long the segments of a superframe are, in bytes of the IPv4 packet: headers as far as they can be read,
+// segmentLen returns how long the segments of a superframe are, in bytes of the IPv4 packet p: headers as far as they can be read,
 // and size bytes of payload.
-func segmentLen(b *packet.Buffer, size uint16) int {
-	h, payload, err := ipv4.Parse(b.Bytes())
+func segmentLen(p []byte, size uint16) int {
+	h, payload, err := ipv4.Parse(p)
 	if err != nil {
-		return b.Len()
+		return len(p)
 	}
 	header := h.Len() + 8 // UDP
 	if h.Protocol() == ipv4.ProtocolTCP && len(payload) >= 20 {

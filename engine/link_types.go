@@ -54,7 +54,7 @@ type Bridge struct {
 type VXLAN struct {
 	Link
 	VNI     uint32       // 'id', 0 to 16777215
-	Local   netip.Addr   // underlay address to send from and to receive at; zero: as routes say, and any
+	Local   netip.Addr   // underlay address to send from; zero: as routes say. Packets to any address of the node are received
 	Remote  netip.Addr   // where broadcast and unknown goes; further ones by AppendFDB; may be a multicast group, with Device
 	Device  string       // 'dev': the underlay device; sets the MTU
 	DstPort uint16       // 0: vxlan.PortLinux, 8472
@@ -75,7 +75,8 @@ type VXLAN struct {
 	L2Miss      bool          // ask the agent for MAC addresses that have no entry; packets wait
 	L3Miss      bool          // ask the agent for neighbours instead of the wire
 
-	// VTEPs are the remote ends to accept packets from, beside those of peers; nil: any, as on Linux.
+	// VTEPs are the remote ends to accept packets from, beside those of peers; nil: any, as on
+	// Linux. Empty but not nil: peers alone.
 	VTEPs []netip.Addr
 }
 

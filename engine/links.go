@@ -131,10 +131,10 @@ func (e *Engine) AddVXLAN(v VXLAN) (uint32, error) {
 // allow works out from whom packets are accepted.
 func (v *vxlanDevice) allow() {
 	v.vteps = nil
-	if len(v.made.VTEPs) == 0 {
+	if v.made.VTEPs == nil {
 		return
 	}
-	v.vteps = &addrSet{}
+	v.vteps = newAddrSet()
 	for _, a := range v.made.VTEPs {
 		v.vteps.add(number(a))
 	}
@@ -225,7 +225,7 @@ func (t *ipipDevice) allow() {
 	if t.made.AnyPeer {
 		return
 	}
-	t.peers = &addrSet{}
+	t.peers = newAddrSet()
 	for _, p := range t.made.Peers {
 		t.peers.add(number(p))
 	}
@@ -604,21 +604,22 @@ func (e *Engine) detach(d *device) {
 
 // deriveBridge gives a bridge the lowest MAC address and MTU of its ports, unless it was given its own
 // (br_stp_recalculate_bridge_id, br_mtu_auto_adjust).
-func (e *Engine) deriveBridge(s *state, d *device) {
-	if d.bridge == nil || len(d.bridge.ports) == 0 {
-		return
+func (e *Engine) deriveBridge(s *state, d *device) (mac uint64, mtu int) {
+	if len(d.bridge.ports) == 0 {
+		return d.mac, d.mtu
 	}
-	low, mtu := uint64(math.MaxUint64), maxMTU
+	low := uint64(math.MaxUint64)
+	mtu = maxMTU
 	for _, i := range d.bridge.ports {
 		if p := s.device(i); p != nil {
 			low, mtu = min(low, p.mac), min(mtu, p.mtu)
 		}
 	}
-	if !d.fixedMTU {
-		d.mtu = mtu
+	if d.fixedMTU {
+		mtu = d.mtu
 	}
 	if d.fixedMAC || low == math.MaxUint64 || low == d.mac {
-		return
+		return d.mac, mtu
 	}
 	table := d.bridge.table
 	if place := table.Lookup(fdb.Key(d.mac)); place.IsLocal() {
@@ -626,7 +627,7 @@ func (e *Engine) deriveBridge(s *state, d *device) {
 			_ = table.Delete(fdb.Key(d.mac))
 		}
 	}
-	d.mac, d.hw = low, MACOf(low)
+	return low, mtu
 }
 
 // changedMAC brings in step what knows a device's MAC address.
@@ -670,6 +671,9 @@ func (e *Engine) changedState(d *device, wasRunning bool, c LinkChange) {
 	if wasRunning && !d.running {
 		if br := e.state.Load().device(d.master); br != nil {
 			br.bridge.table.Flush(fdb.OnPort(d.index))
+		}
+		if t := d.table(); t != nil { // vxlan_stop, br_stp_disable_bridge
+			t.Flush(nil)
 		}
 	}
 }

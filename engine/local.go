@@ -5,6 +5,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/ipfrag"
@@ -235,7 +236,7 @@ func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header,
 // a packet of a tunnel, which is nobody else's business.
 func (w *Worker) heed(m icmp.Header, body []byte) bool {
 	q, data, err := ipv4.Parse(m.Quote(body))
-	if !q.IsValid() || err != nil && err != ipv4.ErrTruncated { //nolint:errorlint // a sentinel, returned as it is
+	if !q.IsValid() || err != nil && !errors.Is(err, ipv4.ErrTruncated) {
 		return false
 	}
 	src, dst := be32(q.Src()), be32(q.Dst())

@@ -56,7 +56,8 @@ func (e *Engine) SetPeer(p Peer) error {
 		return err
 	}
 	var last peerParts
-	if old, ok := e.peers[p.Name]; ok {
+	old, replaced := e.peers[p.Name]
+	if replaced {
 		last, _ = e.partsOf(&old)
 		last.routes = e.routesOf(&old)
 	}
@@ -64,9 +65,12 @@ func (e *Engine) SetPeer(p Peer) error {
 		return err
 	}
 	e.peers[p.Name] = p
-	e.allowPeers()
+	e.allowPeer(p)
 	if err := e.join(&next); err != nil { // limits: there was no room
 		return errors.Join(fmt.Errorf("engine: peer %s: %w", p.Name, err), e.leave(&next, &peerParts{}))
+	}
+	if replaced {
+		e.disallow(old)
 	}
 	return e.leave(&last, &next)
 }
@@ -83,7 +87,7 @@ func (e *Engine) DeletePeer(name string) error {
 	parts.routes = e.routesOf(&p)
 	delete(e.peers, name)
 	err := e.leave(&parts, &peerParts{})
-	e.allowPeers()
+	e.disallow(p)
 	return err
 }
 
@@ -244,35 +248,42 @@ func (e *Engine) leave(last, next *peerParts) error {
 	return errors.Join(errs...)
 }
 
-// allowPeers lets tunnels accept packets from the peers that they lead to.
-func (e *Engine) allowPeers() {
-	s := e.edit()
-	for i, d := range s.devices {
-		switch {
-		case d == nil:
-		case d.ipip != nil:
-			c, t := *d, *d.ipip
-			t.allow()
-			if t.peers != nil {
-				e.eachPeer(d.name, t.peers.add)
-			}
-			c.ipip = &t
-			s.devices[i] = &c
-		case d.vxlan != nil && len(d.vxlan.made.VTEPs) > 0:
-			c, v := *d, *d.vxlan
-			v.allow()
-			e.eachPeer(d.name, v.vteps.add)
-			c.vxlan = &v
-			s.devices[i] = &c
-		}
+// allowPeer lets a peer's tunnel accept packets from its node; workers share the set.
+func (e *Engine) allowPeer(p Peer) {
+	if set := e.allowedBy(p.Dev); set != nil {
+		set.add(number(p.Node))
 	}
-	e.publishState(s)
 }
 
-func (e *Engine) eachPeer(dev string, f func(node uint32)) {
+// disallow undoes allowPeer, unless another peer has the same node or it was configured with the tunnel.
+func (e *Engine) disallow(gone Peer) {
+	set := e.allowedBy(gone.Dev)
+	if set == nil {
+		return
+	}
 	for _, p := range e.peers {
-		if p.Dev == dev {
-			f(number(p.Node))
+		if p.Dev == gone.Dev && p.Node == gone.Node {
+			return
 		}
 	}
+	d := e.state.Load().device(e.names[gone.Dev])
+	switch {
+	case d.ipip != nil && (slices.Contains(d.ipip.made.Peers, gone.Node) || d.ipip.made.Remote == gone.Node):
+	case d.vxlan != nil && slices.Contains(d.vxlan.made.VTEPs, gone.Node):
+	default:
+		set.remove(number(gone.Node))
+	}
+}
+
+// allowedBy returns the set of those whom a tunnel accepts packets from, nil if that is anybody.
+func (e *Engine) allowedBy(dev string) *addrSet {
+	d := e.state.Load().device(e.names[dev])
+	switch {
+	case d == nil:
+	case d.ipip != nil:
+		return d.ipip.peers
+	case d.vxlan != nil:
+		return d.vxlan.vteps
+	}
+	return nil
 }

@@ -139,6 +139,9 @@ func (w *Worker) cross(d *device, b *packet.Buffer) {
 	if peer := w.st.device(d.peer); peer == nil || !peer.running {
 		w.dropTx(d, b, DropDown)
 		return
+	} else if !fits(peer, b) { // veth_xmit asks is_skb_forwardable
+		w.dropTx(d, b, DropFrameTooBig)
+		return
 	}
 	w.sent(d, b)
 	b.SetHash(0)

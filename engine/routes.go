@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/culvert-net/culvert/route"
@@ -120,11 +121,11 @@ func (e *Engine) checkRoute(r *Route) (route.Route, error) {
 		t.Protocol = protoBoot
 	}
 	if len(r.NextHops) > 0 && (r.Dev != "" || r.Via.IsValid()) {
-		return t, fmt.Errorf("Route.NextHops and Via or Dev exclude each other: %w", ErrInvalid)
+		return t, fmt.Errorf("field NextHops and Via or Dev exclude each other: %w", ErrInvalid)
 	}
 	var errs []error
 	if r.Source.IsValid() && !e.state.Load().own.has(number(r.Source)) {
-		errs = append(errs, fmt.Errorf("Route.Source is %v: want an address of the node (Invalid prefsrc address): %w", r.Source, ErrInvalid))
+		errs = append(errs, fmt.Errorf("field Source is %v: want an address of the node (Invalid prefsrc address): %w", r.Source, ErrInvalid))
 	}
 	for _, h := range r.hops() {
 		hop, err := e.checkHop(t.Type, &h)
@@ -135,7 +136,7 @@ func (e *Engine) checkRoute(r *Route) (route.Route, error) {
 		t.NextHops = append(t.NextHops, hop)
 	}
 	if len(errs) == 0 && len(t.NextHops) == 0 && (t.Type == route.Unicast || t.Type == route.Broadcast) {
-		errs = append(errs, fmt.Errorf("Route.Dev is not set, nor Via: %w", ErrInvalid))
+		errs = append(errs, fmt.Errorf("field Dev is not set, nor Via: %w", ErrInvalid))
 	}
 	if t.Type == route.Local && len(t.NextHops) == 0 {
 		t.NextHops = []route.NextHop{{Device: loopback}}
@@ -159,13 +160,13 @@ func (e *Engine) checkRoute(r *Route) (route.Route, error) {
 func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 	hop := route.NextHop{Gateway: h.Via, Weight: h.Weight, Onlink: h.Onlink}
 	if h.Via.IsValid() && !h.Via.Is4() {
-		return hop, fmt.Errorf("Via is %v: want an IPv4 address: %w", h.Via, ErrInvalid)
+		return hop, fmt.Errorf("field Via is %v: want an IPv4 address: %w", h.Via, ErrInvalid)
 	}
 	var d *device
 	if h.Dev != "" {
 		i, ok := e.names[h.Dev]
 		if !ok {
-			return hop, fmt.Errorf("Dev %q: %w", h.Dev, ErrNotFound)
+			return hop, fmt.Errorf("device of field Dev, %q: %w", h.Dev, ErrNotFound)
 		}
 		d = e.state.Load().devices[i]
 	}
@@ -173,33 +174,28 @@ func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 		path := e.routes.LookupAddr(h.Via)
 		switch {
 		case h.Onlink && d == nil:
-			return hop, fmt.Errorf("Onlink needs Dev: %w", ErrInvalid)
+			return hop, fmt.Errorf("field Onlink needs Dev: %w", ErrInvalid)
 		case path != nil && path.Type() != route.Unicast:
-			return hop, fmt.Errorf("Via %v is %v, and no next hop (Nexthop has invalid gateway): %w", h.Via, path.Type(), ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is %v, and no next hop (Nexthop has invalid gateway): %w", h.Via, path.Type(), ErrInvalid)
 		case h.Onlink:
 		case path == nil || path.Scope() != route.ScopeLink || d != nil && !leadsBy(path, d.index):
-			return hop, fmt.Errorf("Via %v is not on a link: add an address in its subnet, or set Onlink (Nexthop has invalid gateway): %w", h.Via, ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is not on a link: add an address in its subnet, or set Onlink (Nexthop has invalid gateway): %w", h.Via, ErrInvalid)
 		case d == nil:
 			d = e.state.Load().device(path.NextHops()[0].Device)
 		}
 	}
 	switch {
 	case d == nil:
-		return hop, fmt.Errorf("Dev is not set: %w", ErrInvalid)
+		return hop, fmt.Errorf("field Dev is not set: %w", ErrInvalid)
 	case !d.up && kind == route.Unicast:
-		return hop, fmt.Errorf("Dev %s: %w (Network is down)", d.name, ErrDown)
+		return hop, fmt.Errorf("device %s of field Dev: %w (Network is down)", d.name, ErrDown)
 	}
 	hop.Device, hop.Tag = d.index, e.ends.tag(d, number(h.Via))
 	return hop, nil
 }
 
 func leadsBy(path *route.Path, device uint32) bool {
-	for _, hop := range path.NextHops() {
-		if hop.Device == device {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(path.NextHops(), func(hop route.NextHop) bool { return hop.Device == device })
 }
 
 // DeleteRoute removes the first route that fits what is set in r: 'ip route del'.

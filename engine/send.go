@@ -3,6 +3,7 @@ package engine
 // Packets of the node's own: from Send, and those that the engine makes (net/ipv4/ip_output.c, fib_semantics.c for sources).
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -216,14 +217,14 @@ func (s *state) route(e *Engine, dst, dev, hash uint32) (*route.Path, route.Next
 // cannotSend drops a packet that finds no way.
 func (w *Worker) cannotSend(b *packet.Buffer, err error) error {
 	why := DropNoRoute
-	switch err { //nolint:errorlint // sentinels, returned as they are
-	case ErrBlackhole:
+	switch {
+	case errors.Is(err, ErrBlackhole):
 		why = DropBlackhole
-	case ErrUnreachable:
+	case errors.Is(err, ErrUnreachable):
 		why = DropUnreachable
-	case ErrProhibited:
+	case errors.Is(err, ErrProhibited):
 		why = DropProhibited
-	case ErrBroadcast:
+	case errors.Is(err, ErrBroadcast):
 		why = DropNotUnicast
 	}
 	w.total.Counters[IPOutNoRoutes]++

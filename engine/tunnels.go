@@ -4,6 +4,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -79,7 +80,8 @@ func (w *Worker) vxlanTo(d *device, y *way, b *packet.Buffer) {
 	case w.encaps >= w.e.config.MaxEncap:
 		w.tunnelFault(d, b, DropTunnelDepth)
 		return
-	case y.local && w.vxlanBypass(d, y, b):
+	case y.local:
+		w.vxlanBypass(d, y, b)
 		return
 	}
 	if b.Len()+vxlan.OverheadIP > y.mtu && !w.vxlanBig(d, y, b) {
@@ -118,26 +120,25 @@ func (w *Worker) tunnelFault(d *device, b *packet.Buffer, why Reason) {
 
 // encapReason is the reason for an error of an encapsulator.
 func encapReason(err error) Reason {
-	switch err { //nolint:errorlint // sentinels, returned as they are
-	case packet.ErrHeadroom:
+	switch {
+	case errors.Is(err, packet.ErrHeadroom):
 		return DropNoHeadroom
-	case vxlan.ErrTooLong, ipip.ErrTooLong:
+	case errors.Is(err, vxlan.ErrTooLong), errors.Is(err, ipip.ErrTooLong):
 		return DropTunnelLong
-	case ipip.ErrTTL:
+	case errors.Is(err, ipip.ErrTTL):
 		return DropTTL
-	case ipip.ErrLoop:
+	case errors.Is(err, ipip.ErrLoop):
 		return DropTunnelLoop
-	default:
-		return DropTunnelInner
 	}
+	return DropTunnelInner
 }
 
 // vxlanBypass gives a frame for a VTEP that is the node itself to that VTEP's device, if there is one (vxlan_encap_bypass).
-func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) bool {
+func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) {
 	to := w.st.vxlans.find(w.st, y.port, y.vni)
 	if to == nil {
 		w.tunnelFault(d, b, DropTunnelVNI)
-		return true
+		return
 	}
 	n := w.count(d)
 	n.TxPackets++
@@ -147,7 +148,6 @@ func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) bool {
 		to.vxlan.table.Learn(fdb.Key(src), fdb.ToVTEP4(y.src), w.now)
 	}
 	w.inside = append(w.inside, crossing{b: b, device: to.index, trace: w.trace})
-	return true
 }
 
 // vxlanBig decides about a frame that makes the outer packet larger than the path allows (skb_tunnel_check_pmtu): a bridge's
@@ -161,8 +161,8 @@ func (w *Worker) vxlanBig(d *device, y *way, b *packet.Buffer) bool {
 		return true
 	}
 	h := frame[ethernet.HeaderLen:]
-	if gso != packet.GSONone {
-		return int(size)+60 <= mtu || binary.BigEndian.Uint16(h[6:]) != uint16(ipv4.DontFragment)<<13
+	if gso != packet.GSONone && segmentLen(h, size) <= mtu {
+		return true
 	}
 	if w.dry == nil && d.master == 0 && mtu > 0 {
 		w.e.pmtus.Learn(binary.BigEndian.Uint32(h[16:]), mtu, w.now)

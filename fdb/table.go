@@ -42,18 +42,18 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
-	positive := func(field string, v *int, fallback, limit int) {
+	positive := func(field string, v *int, fallback int) {
 		if *v == 0 {
 			*v = fallback
 		}
-		if *v < 0 || *v > limit {
-			errs = append(errs, fmt.Errorf("fdb: Config.%s is %d, want 1 to %d, or 0 for %d", field, *v, limit, fallback))
+		if *v < 0 || *v > LimitMaxEntries {
+			errs = append(errs, fmt.Errorf("fdb: Config.%s is %d, want 1 to %d, or 0 for %d", field, *v, LimitMaxEntries, fallback))
 		}
 	}
-	positive("MaxEntries", &c.MaxEntries, DefaultMaxEntries, LimitMaxEntries)
-	positive("MaxLearned", &c.MaxLearned, LimitMaxEntries, LimitMaxEntries)
-	positive("MaxPerPort", &c.MaxPerPort, LimitMaxEntries, LimitMaxEntries)
-	positive("MaxRemotes", &c.MaxRemotes, DefaultMaxRemotes, LimitMaxEntries)
+	positive("MaxEntries", &c.MaxEntries, DefaultMaxEntries)
+	positive("MaxLearned", &c.MaxLearned, LimitMaxEntries)
+	positive("MaxPerPort", &c.MaxPerPort, LimitMaxEntries)
+	positive("MaxRemotes", &c.MaxRemotes, DefaultMaxRemotes)
 	if c.Ageing == 0 {
 		c.Ageing = DefaultAgeing
 	}
