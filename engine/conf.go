@@ -78,7 +78,7 @@ type Global struct {
 	ICMPMsgsBurst        int           // icmp_msgs_burst, 50
 	ICMPRateLimit        time.Duration // icmp_ratelimit, 1 s between errors to a host after the first six; negative: no limit
 	FragTimeout          time.Duration // ipfrag_time, 30 s
-	FragMaxBytes         int           // ipfrag_high_thresh, 4 MiB
+	FragMaxBytes         int           // ipfrag_high_thresh, 4 MiB of buffers; give the pool more
 	PMTUExpires          time.Duration // route/mtu_expires, 10 min
 	MinPMTU              int           // route/min_pmtu, 552
 }

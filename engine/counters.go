@@ -228,6 +228,8 @@ func (e *Engine) Counters() Counters {
 			c[i] += n
 		}
 	})
+	r := e.reasm.Stats()
+	c[IPReasmReqds], c[IPReasmOKs], c[IPReasmFails], c[IPReasmTimeout] = r.ReasmReqds, r.ReasmOKs, r.ReasmFails, r.ReasmTimeout
 	return c
 }
 

@@ -160,9 +160,11 @@ type crossing struct {
 	trace  *TracedPacket
 }
 
-// maxCrossings bounds what a packet and its copies may cross, so that a loop of pairs and bridges ends: more than flooding to
-// all ports of a large bridge needs.
-const maxCrossings = 1 << 15
+// minCrossings bounds what a packet and its copies may cross, so that a loop of pairs and bridges ends; a node with many devices
+// gets four crossings for each, more than honest flooding needs.
+const minCrossings = 1 << 10
+
+func (s *state) maxCrossings() int { return max(minCrossings, 4*len(s.devices)) }
 
 // NewWorker returns another worker, for another goroutine. Workers stay as long as the engine; one that is not called costs
 // nothing.
@@ -276,7 +278,7 @@ func (w *Worker) drain() {
 		switch {
 		case d == nil:
 			w.drop(nil, c.b, DropDeviceGone)
-		case w.crossed > maxCrossings:
+		case w.crossed > w.st.maxCrossings():
 			w.drop(d, c.b, DropLoop)
 		default:
 			w.receive(d, c.b)

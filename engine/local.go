@@ -49,7 +49,6 @@ func (w *Worker) reassemble(d *device, b *packet.Buffer) {
 		w.dry.hold(w, d, b, "waits for the other fragments")
 		return
 	}
-	w.total.Counters[IPReasmReqds]++
 	results := w.e.reasm.Input(0, b, w.now, w.results[:0])
 	w.results = nil // the datagram's way may lead here again
 	for i := range results {
@@ -63,7 +62,6 @@ func (w *Worker) reassemble(d *device, b *packet.Buffer) {
 func (w *Worker) reassembled(d *device, r ipfrag.Result) {
 	switch r.Outcome {
 	case ipfrag.Whole:
-		w.total.Counters[IPReasmOKs]++
 		if r.Made {
 			w.total.Made++
 		}
@@ -74,17 +72,13 @@ func (w *Worker) reassembled(d *device, r ipfrag.Result) {
 	case ipfrag.Merged:
 		w.absorb(r.Buffer)
 	case ipfrag.TimedOut, ipfrag.TimedOutFirst:
-		w.total.Counters[IPReasmFails]++
 		if r.Outcome == ipfrag.TimedOutFirst {
-			w.total.Counters[IPReasmTimeout]++
 			w.icmpError(r.Buffer, icmp.TimeExceeded(icmp.CodeReassemblyExceeded))
 		}
 		w.drop(d, r.Buffer, DropReassemblyTime)
 	case ipfrag.Full, ipfrag.SourceFull:
-		w.total.Counters[IPReasmFails]++
 		w.drop(d, r.Buffer, DropReassemblyFull)
 	default:
-		w.total.Counters[IPReasmFails]++
 		w.drop(d, r.Buffer, DropReassembly)
 	}
 }
