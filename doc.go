@@ -27,6 +27,10 @@
 // Readers take no lock and allocate nothing while others change the tables. No table reads a clock, sends or logs: the time
 // is an argument, and what is to be sent a result.
 //
+// # The engine: a node in memory
+//
+//   - [github.com/culvert-net/culvert/engine]: bridges, routes, tunnels and their control in iproute2's words; traces and explains
+//
 // # Packets and what is known of them
 //
 //   - [github.com/culvert-net/culvert/packet]: the buffer with headroom, batches, the pool

@@ -368,7 +368,7 @@ func (w *Worker) noteOuter(d *device, y *way, od *device, b *packet.Buffer) {
 	}
 	s := Step{Stage: StageEncap, Device: d.name, Addr: AddrOf(binary.BigEndian.Uint32(p[16:])), Gateway: AddrOf(y.next), Via: od.name, MTU: y.mtu}
 	w.routeStep(number(s.Addr), nil, route.Next{})
-	if !od.noARP && !y.local {
+	if y.whole { // else output shows it
 		w.noteNeighbour(od, y.next, w.e.neighs.Lookup(od.index, y.next))
 	}
 	s.Text = fmt.Sprintf("IPIP %v > %v", AddrOf(y.src), s.Addr)
