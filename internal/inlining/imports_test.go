@@ -35,6 +35,12 @@ func TestImports(t *testing.T) {
 			modules:  []string{"github.com/gaissmai/bart"},
 		},
 		{
+			packages: []string{"engine"}, // pure: no sockets, files or processes
+			allowed:  inTables,
+			unlinked: []string{"log", "net", "os/exec"},
+			modules:  []string{"github.com/gaissmai/bart"},
+		},
+		{
 			packages: []string{"vxlan", "ipip", "packet", "flow", "tunnel"},
 			allowed:  inTunnels,
 			unlinked: []string{"log", "net", "os/exec"}, // fmt brings os
