@@ -202,7 +202,7 @@ func (e *Engine) wayOf(device, target, sender uint32) arp.Way {
 func (e *Engine) measure(s *state) {
 	large := e.config.Warm == WarmOn
 	if e.config.Warm == WarmAuto {
-		large = e.routes.Len() >= warmRoutes || e.neighs.Len() >= warmStations
+		large = e.routes.Len() >= warmRoutes || e.neighs.Len() >= warmStations || e.ends.count.Load() >= warmEnds
 		for _, d := range s.devices {
 			large = large || d != nil && d.table() != nil && d.table().Len() >= warmStations
 		}

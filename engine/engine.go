@@ -130,6 +130,7 @@ type Worker struct {
 	heardBy uint32 // by this port
 	bursts  uint32
 	warming []warmth
+	warmed  uint64  // what was touched, so that it is
 	dry     *dryRun // not nil if nothing may be changed, see Explain
 
 	// Of the packet in hand, and of what came of it.

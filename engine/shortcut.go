@@ -31,12 +31,12 @@ type adjacency struct {
 
 // resolved is what packets need of an adjacency. It does not change.
 type resolved struct {
-	vxlan vxlan.Encapsulator
-	ipip  ipip.Encapsulator
 	mac   uint64 // of the far VTEP
 	out   uint32
-	fits  int // greatest packet that leaves whole, in bytes
 	raw   bool
+	vxlan vxlan.Encapsulator
+	fits  int // greatest packet that leaves whole, in bytes; here, so that the warm-up pass touches both ends of vxlan
+	ipip  ipip.Encapsulator
 }
 
 // tag returns the number of the adjacency for a gateway, from 1; 0 if there is none, as for devices that are no tunnels.
