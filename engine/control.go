@@ -164,7 +164,7 @@ func (e *Engine) responderOf(d *device) *responder {
 		return d.answer
 	}
 	index := d.index
-	want.Route = func(target, sender uint32) arp.Way { return e.wayOf(index, target, sender) }
+	want.Route = func(target, _ uint32) arp.Way { return e.wayOf(index, target) }
 	r, err := arp.NewResponder(want)
 	if err != nil {
 		return nil // cannot be: Conf and addresses were checked
@@ -177,8 +177,8 @@ func sameResponder(a, b *arp.ResponderConfig) bool {
 		a.ProxyQueue == b.ProxyQueue && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.ProxyFor, b.ProxyFor)
 }
 
-// wayOf tells an ARP responder where packets for an address go; with sender 0, where who asks is.
-func (e *Engine) wayOf(device, target, sender uint32) arp.Way {
+// wayOf tells an ARP responder at a device where packets for an address go.
+func (e *Engine) wayOf(device, target uint32) arp.Way {
 	path := e.routes.Lookup(target)
 	if path == nil {
 		return arp.WayNone
@@ -187,14 +187,11 @@ func (e *Engine) wayOf(device, target, sender uint32) arp.Way {
 	case route.Local:
 		return arp.WayLocal
 	case route.Unicast:
-		for _, hop := range path.NextHops() {
-			if hop.Device == device {
-				return arp.WayBack
-			}
+		if leadsBy(path, device) {
+			return arp.WayBack
 		}
 		return arp.WayOn
 	}
-	_ = sender
 	return arp.WayNone
 }
 
