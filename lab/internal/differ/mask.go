@@ -1,0 +1,75 @@
+package differ
+
+// Names for what is masked, so that equal things stay equal and different ones different.
+
+import (
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// names names values in the order in which they come: a, b, … z, a1, b1, ….
+type names struct {
+	of map[string]string
+}
+
+func (n *names) known(value string) (string, bool) {
+	name, ok := n.of[value]
+	return name, ok
+}
+
+func (n *names) name(value string) string {
+	if name, ok := n.of[value]; ok {
+		return name
+	}
+	if n.of == nil {
+		n.of = make(map[string]string)
+	}
+	const letters = 26
+	i := len(n.of)
+	name := string(rune('a' + i%letters))
+	if i >= letters {
+		name += fmt.Sprint(i / letters)
+	}
+	n.of[value] = name
+	return name
+}
+
+// masker masks MAC addresses that no script chose: those neither written in it nor known from elsewhere.
+type masker struct {
+	chosen map[string]bool
+	random names
+}
+
+// maskedMAC begins the names of masked addresses.
+const maskedMAC = "mac-"
+
+var macText = regexp.MustCompile(`\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\b`)
+
+func newMasker(script string) *masker {
+	m := &masker{chosen: map[string]bool{"00:00:00:00:00:00": true, "ff:ff:ff:ff:ff:ff": true}}
+	for _, mac := range macText.FindAllString(script, -1) {
+		m.chosen[strings.ToLower(mac)] = true
+	}
+	return m
+}
+
+// mac returns an address of six bytes as text, masked if it is random. Group addresses never are.
+func (m *masker) mac(b []byte) string {
+	digits := hex.EncodeToString(b)
+	text := digits[:2]
+	for i := 2; i < len(digits); i += 2 {
+		text += ":" + digits[i:i+2]
+	}
+	return m.text(text)
+}
+
+func (m *masker) text(mac string) string {
+	const group = "13579bdf" // second digits of group addresses
+	mac = strings.ToLower(mac)
+	if m.chosen[mac] || strings.ContainsRune(group, rune(mac[1])) {
+		return mac
+	}
+	return maskedMAC + m.random.name(mac)
+}
