@@ -36,21 +36,25 @@ func (n *names) name(value string) string {
 	return name
 }
 
-// masker masks MAC addresses that no script chose: those neither written in it nor known from elsewhere.
+// masker masks MAC addresses that no script chose. One was chosen if the script names it, or names how it begins, as
+// '02:00:00:00:01:0$i' does: a random address does so once in four thousand million times.
 type masker struct {
-	chosen map[string]bool
+	chosen []string // beginnings of addresses
 	random names
 }
 
 // maskedMAC begins the names of masked addresses.
 const maskedMAC = "mac-"
 
-var macText = regexp.MustCompile(`\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\b`)
+var (
+	macText  = regexp.MustCompile(`\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\b`)
+	macStart = regexp.MustCompile(`\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){3}(:[0-9a-fA-F]{0,2}){0,2}`)
+)
 
 func newMasker(script string) *masker {
-	m := &masker{chosen: map[string]bool{"00:00:00:00:00:00": true, "ff:ff:ff:ff:ff:ff": true}}
-	for _, mac := range macText.FindAllString(script, -1) {
-		m.chosen[strings.ToLower(mac)] = true
+	m := &masker{chosen: []string{"00:00:00:00:00:00"}}
+	for _, start := range macStart.FindAllString(script, -1) {
+		m.chosen = append(m.chosen, strings.ToLower(start))
 	}
 	return m
 }
@@ -68,8 +72,13 @@ func (m *masker) mac(b []byte) string {
 func (m *masker) text(mac string) string {
 	const group = "13579bdf" // second digits of group addresses
 	mac = strings.ToLower(mac)
-	if m.chosen[mac] || strings.ContainsRune(group, rune(mac[1])) {
+	if strings.ContainsRune(group, rune(mac[1])) {
 		return mac
+	}
+	for _, start := range m.chosen {
+		if strings.HasPrefix(mac, start) {
+			return mac
+		}
 	}
 	return maskedMAC + m.random.name(mac)
 }

@@ -6,7 +6,8 @@ package differ
 // Masked are what a kernel chooses freely: IP identification (fragments keep theirs, as a letter that says which belong
 // together), the identifiers of ping, ephemeral ports, VXLAN's source port, random MAC addresses, and the time that ping
 // writes into its payload. A UDP checksum is right, wrong or absent; a partial one, which is what a capture at a sender
-// sees, counts as right. IPv6 is left out: the lab has none, and Linux sends it unasked.
+// sees, counts as right. Packets of IPv6 and of IGMP are left out: the lab has neither, and Linux sends them unasked, at
+// random times.
 
 import (
 	"bytes"
@@ -33,6 +34,7 @@ const (
 
 	ipLen     = 20
 	protoICMP = 1
+	protoIGMP = 2
 	protoIPIP = 4
 	protoUDP  = 17
 	flagMF    = 0x2000
@@ -67,6 +69,7 @@ type printer struct {
 	served map[netip.AddrPort]bool // where an ephemeral-looking port was a packet's destination first
 	b      strings.Builder
 	quoted bool // inside an ICMP error
+	skip   bool // the packet is one that is left out
 }
 
 // packets returns the packets of a capture file as text.
@@ -89,7 +92,8 @@ func packets(file []byte, macs *masker) ([]string, error) {
 			return lines, err
 		}
 		p.b.Reset()
-		if p.first(packet); p.b.Len() > 0 {
+		p.skip = false
+		if p.first(packet); !p.skip {
 			lines = append(lines, p.b.String())
 		}
 	}
@@ -105,10 +109,8 @@ func (p *printer) first(packet pcapfile.Packet) {
 		completeFrame(b)
 		p.ethernet(b)
 	case packet.LinkType == pcapfile.LinkRaw || packet.LinkType == pcapfile.LinkIPv4:
-		if len(b) > 0 && b[0]>>4 != 6 {
-			completeIP(b)
-			p.ip(b)
-		}
+		completeIP(b)
+		p.ip(b)
 	case packet.LinkType == pcapfile.LinkLinuxSLL2:
 		p.cooked(b)
 	default:
@@ -146,9 +148,6 @@ func (p *printer) ethernet(b []byte) {
 		return
 	}
 	kind := binary.BigEndian.Uint16(b[12:])
-	if kind == etherIPv6 {
-		return
-	}
 	p.layer("eth", "src", p.macs.mac(b[6:12]), "dst", p.macs.mac(b[:6]), "len", len(b))
 	rest := b[etherLen:]
 	for kind == etherVLAN && len(rest) >= 4 {
@@ -166,9 +165,6 @@ func (p *printer) cooked(b []byte) {
 		return
 	}
 	kind := binary.BigEndian.Uint16(b)
-	if kind == etherIPv6 {
-		return
-	}
 	way := [...]string{"to-us", "broadcast", "multicast", "to-other", "from-us"}
 	direction := fmt.Sprint(b[10])
 	if int(b[10]) < len(way) {
@@ -191,6 +187,8 @@ func (p *printer) network(kind uint16, b []byte) {
 		p.ip(b)
 	case kind == etherARP:
 		p.arp(b)
+	case kind == etherIPv6:
+		p.skip = true
 	case kind < firstType:
 		p.layer("llc", "length", kind)
 		p.data("data", b)
@@ -229,6 +227,7 @@ func (p *printer) ip(b []byte) {
 		return
 	}
 	headerLen, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
+	p.skip = p.skip || b[0]>>4 == 6 || b[9] == protoIGMP
 	if b[0]>>4 != 4 || headerLen < ipLen || headerLen > len(b) {
 		p.data("bad-ip", b)
 		return

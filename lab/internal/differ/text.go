@@ -30,6 +30,8 @@ func textRules() []rule {
 		// ip and bridge: indexes of devices.
 		compile(`^[0-9]+: `, "I: "),
 		compile(`@if[0-9]+\b`, "@ifI"),
+		// bridge 6.1 prints the peer's index as the name that it has in the wrong namespace.
+		compile(`^(I: [^@ ]+@)[^:]+(: .* state [a-z]+ priority [0-9]+ cost [0-9]+)`, "${1}ifI$2"),
 		compile(`(peer_ifindex: )[0-9]+`, "${1}I"),
 
 		// ip and bridge: ages in seconds, hundredths in brctl's table.

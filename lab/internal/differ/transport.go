@@ -3,6 +3,7 @@ package differ
 // Captured packets as text, from the transport header on.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -74,8 +75,10 @@ func (p *printer) echoed(b []byte) {
 	p.data("data", b[timeLen:])
 }
 
-// quote prints the packet in an ICMP error.
+// quote prints the packet in an ICMP error. Its checksum may be partial too, and is summed over as it is by the error's.
 func (p *printer) quote(b []byte) {
+	b = bytes.Clone(b)
+	completeIP(b)
 	p.layer("quote", "len", len(b))
 	defer func(before bool) { p.quoted = before }(p.quoted)
 	p.quoted = true
