@@ -54,8 +54,6 @@ type Engine struct {
 	asleep     map[asleepKey]route.Route // whole routes, of which some next hops are out of use
 	explaining sync.Mutex
 	dry        *Worker // guarded by explaining
-
-	large atomic.Bool // tables are, so that warming up pays
 }
 
 // New returns an engine with one device, lo. It reports every field of the configuration that is wrong.
@@ -128,9 +126,8 @@ type Worker struct {
 	misses  []Miss
 	heard   uint64 // the last station that was learned, of whom nothing new is to be learned
 	heardBy uint32 // by this port
-	bursts  uint32
-	warming []warmth
-	warmed  uint64  // what was touched, so that it is
+	flights *burst
+	changed bool    // tables have changed by what a packet did, so that what was resolved may be wrong
 	dry     *dryRun // not nil if nothing may be changed, see Explain
 
 	// Of the packet in hand, and of what came of it.
@@ -221,9 +218,16 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 	}
 	w.begin(now)
 	d := w.st.device(port)
-	if w.warms() && d != nil {
-		w.warmUp(d, batch)
+	if w.plain(d) {
+		w.burst(d, batch)
+	} else {
+		w.oneByOne(d, batch)
 	}
+	w.end()
+}
+
+// oneByOne lets packets go through one stage after another.
+func (w *Worker) oneByOne(d *device, batch []*packet.Buffer) {
 	for i, b := range batch {
 		batch[i] = nil
 		w.crossed = 0
@@ -232,7 +236,6 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 			w.drain()
 		}
 	}
-	w.end()
 }
 
 // begin starts a burst: it looks at the engine's state once, and does what control calls have left to do.

@@ -34,6 +34,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
 )
@@ -323,6 +324,11 @@ func (p Place) Port() (uint32, bool) { return uint32(p.word), p.word&kindMask ==
 
 // VTEP4 is [Dest.VTEP4] of the destination.
 func (p Place) VTEP4() (uint32, bool) { return uint32(p.word), p.word&kindMask == kindVTEP }
+
+// IsFrom reports whether p is where from says, and was heard of so lately that [Table.Learn] would have nothing to write.
+func (p Place) IsFrom(from Dest, now time.Duration) bool {
+	return p.word&(whereMask|localBit) == from.where && unitsSince(p.word, stamp(now)) < freshUnits && from.isWord()
+}
 
 // IsList reports whether there is more to the destination than fits a word; [Table.Get] has it.
 func (p Place) IsList() bool { return p.word&kindMask == kindList }

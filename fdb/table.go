@@ -123,6 +123,29 @@ func (t *Table) Lookup(key Key) Place {
 	return Place{t.entries.Load(uint64(key))}
 }
 
+// batch is how many lookups LookupAll makes at once.
+const batch = 64
+
+// LookupAll sets places[i] to what Lookup returns for keys[i], for all keys. It is for bursts: entries that are not in the
+// processor's cache are waited for together. There are as many places as keys, or more.
+func (t *Table) LookupAll(keys []Key, places []Place) {
+	var words, values [batch]uint64
+	for len(keys) > 0 {
+		n := min(len(keys), batch)
+		for i, key := range keys[:n] {
+			words[i] = uint64(key)
+		}
+		t.entries.LoadAll(words[:n], values[:n])
+		for i := range places[:n] {
+			places[i] = Place{}
+			if words[i] != 0 { // the map's mark of a free slot
+				places[i] = Place{values[i]}
+			}
+		}
+		keys, places = keys[n:], places[n:]
+	}
+}
+
 // Get returns the entry of key; one that is not valid if there is none.
 func (t *Table) Get(key Key) Entry {
 	m, word := t.mapOf(key)
@@ -196,8 +219,7 @@ func (o Outcome) String() string {
 // they are. Whether a refused frame is to be dropped is the caller's matter: a bridge drops those from its own address,
 // a VTEP those that claim a station pinned elsewhere.
 func (t *Table) Learn(key Key, from Dest, now time.Duration) Outcome {
-	word := t.entries.Load(uint64(key))
-	if word&(whereMask|localBit) == from.where && unitsSince(word, stamp(now)) < freshUnits && from.isWord() && key.isStation() {
+	if (Place{t.entries.Load(uint64(key))}).IsFrom(from, now) && key.isStation() {
 		return Known
 	}
 	return t.learn(key, from, now)
