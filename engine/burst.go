@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/internal/wordmap"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
@@ -47,7 +48,8 @@ const (
 	toTunnel                   // routed by a shortcut
 )
 
-// flight is a packet of a burst, and what was found for it.
+// flight is a packet of a burst, and what was found for it. Fields that the verdict does not ask for have what an earlier packet left
+// there.
 type flight struct {
 	b       *packet.Buffer
 	verdict verdict
@@ -55,19 +57,25 @@ type flight struct {
 	hears   bool   // the VXLAN device is to learn its source
 	at, end uint16 // where the frame is in the buffer, or the IPv4 packet that is to be routed
 	total   uint16 // length of that packet
-	addr    uint32 // destination, then the next hop
+	addr    uint32 // its destination, then the next hop
+	vtep    uint32 // that it came from
 
-	tunnel *device // that it came out of
-	in     *device // bridge's port that it came in by
+	tunnel *device // that it came out of, nil if of none
+	host   *device // that gave it to the IP stack, nil if it is not routed
+	out    *device // bridge or tunnel that it leaves by, nil if by neither
+	in     *device // bridge's port that it came in by, if it is bridged
 	bridge *device // of in
-	host   *device // that gave it to the IP stack
-	out    *device // bridge or tunnel that it leaves by
 	to     *device // port that it leaves by
 
 	src, dst uint64 // MAC addresses of the frame to be bridged; dst is the next hop's once it is routed
-	vtep     uint32 // that it came from
 	way      *way
 	resolved *resolved
+}
+
+// begin makes f a packet of which nothing is known.
+func (f *flight) begin(b *packet.Buffer) {
+	f.b, f.verdict, f.teaches, f.hears, f.end = b, undecided, false, false, uint16(b.Len())
+	f.tunnel, f.host, f.out, f.bridge = nil, nil, nil, nil
 }
 
 // burst is the packets of a burst, and lists of those that are at the same stage.
@@ -155,10 +163,11 @@ func (w *Worker) fly(d *device, batch []*packet.Buffer) {
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
 		w.changed = false
+		rx := w.count(d)
 		for i := 0; i < len(batch); i++ {
 			b := batch[i]
 			batch[i] = nil
-			if f := &x.flights[i]; f.verdict == undecided || !w.rewrite(d, f) {
+			if f := &x.flights[i]; f.verdict == undecided || !w.rewrite(rx, f) {
 				w.crossed = 0
 				w.enter(d, b)
 			}
@@ -224,9 +233,10 @@ func ordinary(b *packet.Buffer) bool {
 // resolveFrames is the entry of a bridge's port.
 func (w *Worker) resolveFrames(x *burst, d *device, batch []*packet.Buffer) {
 	for i, b := range batch {
-		f := &x.flights[i]
-		*f = flight{b: b, in: d, end: uint16(b.Len())}
+		f := &x.flights[i&(burstSize-1)]
+		f.begin(b)
 		if ordinary(b) {
+			f.in, f.at = d, 0
 			f.macs(b.Bytes())
 			x.bridged.add(i, d)
 		}
@@ -242,8 +252,8 @@ func (f *flight) macs(p []byte) {
 // resolvePackets is the entry of other ports.
 func (w *Worker) resolvePackets(x *burst, d *device, batch []*packet.Buffer) {
 	for i, b := range batch {
-		f := &x.flights[i]
-		*f = flight{b: b, end: uint16(b.Len())}
+		f := &x.flights[i&(burstSize-1)]
+		f.begin(b)
 		if !ordinary(b) {
 			continue
 		}
@@ -507,10 +517,11 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 		n++
 	}
 	t := &w.e.ends
-	t.index.LoadAll(x.words[:n], x.numbers[:])
+	wordmap.LoadAll(t.index, x.words[:n], x.numbers[:])
 	for n, i := range these[:n] {
-		if x.numbers[n] != 0 {
-			x.flights[i].way = t.way(x.numbers[n])
+		f := &x.flights[i]
+		if f.way = nil; x.numbers[n] != 0 {
+			f.way = t.way(x.numbers[n])
 		}
 	}
 	for _, i := range these[:n] {
@@ -546,27 +557,18 @@ func (w *Worker) resolveShort(x *burst) {
 	}
 }
 
-// rewrite does with a packet what was found for it. It reports false, and has changed nothing, if that cannot be.
-func (w *Worker) rewrite(d *device, f *flight) bool {
+// rewrite does with a packet what was found for it; rx counts what the port receives. It reports false, and has changed nothing, if
+// that cannot be.
+func (w *Worker) rewrite(rx *LinkStats, f *flight) bool {
 	b := f.b
-	length := b.Len()
-	if f.tunnel != nil {
-		if w.open(f) != nil {
-			return false
-		}
-		w.total.Counters[IPInReceives]++
-		w.total.Counters[IPInDelivers]++
+	bytes := uint64(b.Len())
+	if f.tunnel != nil && w.open(f) != nil {
+		return false
 	}
-	n := w.count(d)
-	n.RxPackets++
-	n.RxBytes += uint64(length)
-	if t := f.tunnel; t != nil {
-		n := w.count(t)
-		n.RxPackets++
-		n.RxBytes += uint64(b.Len() - t.uncounted)
-		if f.hears && !w.vxlanLearn(t, b, f.vtep) {
-			return true
-		}
+	rx.RxPackets++
+	rx.RxBytes += bytes
+	if f.tunnel != nil && !w.opened(f) {
+		return true
 	}
 	if f.teaches && w.learn(f.bridge, f.src, f.in) == fdb.Own {
 		w.dropRx(f.in, b, DropSourceMAC)
@@ -575,21 +577,50 @@ func (w *Worker) rewrite(d *device, f *flight) bool {
 	if f.host != nil {
 		w.routed(f)
 	}
-	w.leave(f)
+	switch f.verdict {
+	case toVTEP:
+		if err := f.way.vxlan.Encapsulate(b, w.nextID()); err != nil {
+			w.tunnelFault(f.out, b, encapReason(err))
+			return true
+		}
+		w.tunnelled(f.out, uint64(b.Len()-vxlan.Overhead-ethernet.HeaderLen))
+	case toTunnel:
+		if err := w.enclose(f); err != nil {
+			w.tunnelFault(f.out, b, encapReason(err))
+			return true
+		}
+		w.tunnelled(f.out, uint64(f.total))
+	}
+	w.send(f.to, b)
 	return true
 }
 
-// open takes a packet out of its tunnel.
-func (w *Worker) open(f *flight) error {
+// open takes a packet out of its tunnel. On error it is as it was.
+func (w *Worker) open(f *flight) (err error) {
+	_ = f.b.TrimFront(ethernet.HeaderLen) // resolvePackets found it
 	if f.tunnel.vxlan != nil {
-		_, err := f.tunnel.vxlan.decap.Decapsulate(f.b)
-		return err
+		_, err = f.tunnel.vxlan.decap.Decapsulate(f.b)
+	} else {
+		_, err = w.e.ipips.Decapsulate(f.b)
 	}
-	_, err := w.e.ipips.Decapsulate(f.b)
+	if err != nil {
+		_, _ = f.b.Prepend(ethernet.HeaderLen)
+	}
 	return err
 }
 
-// routed does what the IP stack does with a packet that it forwards. What is left is the IPv4 packet.
+// opened counts what came out of a tunnel, and learns from it. It reports whether the packet goes on.
+func (w *Worker) opened(f *flight) bool {
+	w.total.Counters[IPInReceives]++
+	w.total.Counters[IPInDelivers]++
+	n := w.count(f.tunnel)
+	n.RxPackets++
+	n.RxBytes += uint64(f.b.Len() - f.tunnel.uncounted)
+	return !f.hears || w.vxlanLearn(f.tunnel, f.b, f.vtep)
+}
+
+// routed does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or
+// none if it is for a tunnel that carries none.
 func (w *Worker) routed(f *flight) {
 	b := f.b
 	if f.host == f.bridge {
@@ -599,57 +630,36 @@ func (w *Worker) routed(f *flight) {
 	}
 	w.total.Counters[IPInReceives]++
 	w.total.Counters[IPForwDatagrams]++
-	if !f.host.raw {
-		_ = b.TrimFront(ethernet.HeaderLen) // resolveIP found an IPv4 packet behind it
+	if f.host.raw {
+		_, _ = b.Prepend(ethernet.HeaderLen) // where the outer header was
 	}
-	_ = b.Truncate(int(f.total)) // Ethernet's padding
-	decrementTTL((*[ipv4.HeaderLen]byte)(b.Bytes()))
+	if n := int(f.total) + ethernet.HeaderLen; n != b.Len() {
+		_ = b.Truncate(n) // Ethernet's padding
+	}
+	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(b.Bytes())
+	decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
+	if f.verdict != toNeighbour {
+		return
+	}
+	from := f.to
+	if f.out != nil {
+		from = f.out
+		n := w.count(from)
+		n.TxPackets++
+		n.TxBytes += uint64(f.total) + ethernet.HeaderLen
+	}
+	putEthernet((*[ethernet.HeaderLen]byte)(h[:]), f.dst, from.mac)
 }
 
-// leave sends a packet by its port.
-func (w *Worker) leave(f *flight) {
-	b, bytes := f.b, uint64(f.b.Len())
-	switch f.verdict {
-	case toVTEP:
-		if err := f.way.vxlan.Encapsulate(b, w.nextID()); err != nil {
-			w.tunnelFault(f.out, b, encapReason(err))
-			return
-		}
-		w.tunnelled(f.out, bytes-ethernet.HeaderLen)
-	case toTunnel:
-		if f.resolved.raw {
-			if err := f.resolved.ipip.Encapsulate(b, w.nextID()); err != nil {
-				w.tunnelFault(f.out, b, encapReason(err))
-				return
-			}
-		} else {
-			w.frame(b, f.resolved.mac, f.out.mac)
-			if err := f.resolved.vxlan.Encapsulate(b, w.nextID()); err != nil {
-				w.tunnelFault(f.out, b, encapReason(err))
-				return
-			}
-		}
-		w.tunnelled(f.out, bytes)
-	case toNeighbour:
-		from := f.to
-		if f.out != nil {
-			from = f.out
-			n := w.count(from)
-			n.TxPackets++
-			n.TxBytes += bytes + ethernet.HeaderLen
-		}
-		w.frame(b, f.dst, from.mac)
+// enclose puts a routed packet into the tunnel of its shortcut.
+func (w *Worker) enclose(f *flight) error {
+	r := f.resolved
+	if r.raw {
+		_ = f.b.TrimFront(ethernet.HeaderLen)
+		return r.ipip.Encapsulate(f.b, w.nextID())
 	}
-	w.sent(f.to, b)
-	w.send(f.to, b)
-}
-
-// frame puts an Ethernet header in front of an IPv4 packet; there is room.
-func (w *Worker) frame(b *packet.Buffer, dst, src uint64) {
-	p, err := b.Prepend(ethernet.HeaderLen)
-	if err == nil {
-		putEthernet((*[ethernet.HeaderLen]byte)(p), dst, src)
-	}
+	putEthernet((*[ethernet.HeaderLen]byte)(f.b.Bytes()), r.mac, f.out.mac)
+	return r.vxlan.Encapsulate(f.b, w.nextID())
 }
 
 // tunnelled counts a packet that a tunnel has sent.

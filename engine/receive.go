@@ -110,7 +110,6 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 	}
 	switch d.kind {
 	case KindPort:
-		w.sent(d, b)
 		w.send(d, b)
 	case KindVXLAN:
 		w.vxlanSend(d, b)

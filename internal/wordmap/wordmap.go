@@ -140,36 +140,27 @@ func (m *Map) Load(key uint64) uint64 {
 	return v.load(key)
 }
 
-// LoadAll sets values[i] to the value of keys[i], for all keys, as Load does. A processor has many of these lookups under way at
-// once, so entries that come from far away cost each a fraction of the wait. There are as many values as keys, or more.
-func (m *Map) LoadAll(keys, values []uint64) {
+// LoadAll sets values[i] to the value of keys[i], for all keys, as [Map.Load] does. It does as little as can be for each, so that the
+// processor has many of these lookups under way at once, and entries that come from far away cost each a fraction of the wait;
+// it does without hints for that reason. There are as many values as keys, or more.
+func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 	v := m.view.Load()
 	values = values[:len(keys)]
-	shift := v.shift & 63
-	if v.hints != nil || v.old != nil {
-		for i, key := range keys {
-			values[i] = m.Load(key)
-		}
-		return
-	}
-	for i, key := range keys {
-		home := key * v.seed >> shift
+	seed, shift := v.seed, v.shift&63
+	for i, k := range keys {
+		key := uint64(k)
+		home := key * seed >> shift
 		b := &v.buckets[home]
 		j := b.match(key) & (slots - 1)
-		if b.keys[j].Load() != key {
-			values[i] = v.missing(key, home)
+		if b.keys[j].Load() == key {
+			values[i] = V(b.values[j].Load() &^ moved)
 			continue
 		}
-		values[i] = b.values[j].Load() &^ moved
+		values[i] = 0
+		if v.goesOn(home) || v.old != nil {
+			values[i] = V(v.load(key))
+		}
 	}
-}
-
-// missing is what Load returns for a key that its bucket does not have.
-func (v *view) missing(key, home uint64) uint64 {
-	if !v.goesOn(home) {
-		return 0
-	}
-	return v.load(key)
 }
 
 // goesOn reports whether a search that did not find its key in bucket i has to look into the next. The bucket's own keys
