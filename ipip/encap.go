@@ -40,20 +40,19 @@ type EncapConfig struct {
 // is safe for concurrent use.
 type Encapsulator struct {
 	ethernet [ethernet.HeaderLen]byte
+	frame    uint8  // where the outer IPv4 header starts: 0 if raw
+	ttl      uint8  // 0 inherits
 	addrs    uint64 // outer source and destination
 	sum      uint32 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
 
-	frame int // where the outer IPv4 header starts: 0 if raw
-
-	tos, tosMask uint64   // outer TOS, and the bits of the inner one to add
 	ecn          [4]uint8 // inner to outer congestion mark
-	ttl          uint8    // 0 inherits
-	df, dfMask   uint64   // outer flags, and the bits of the inner ones to add
+	tos, tosMask uint8    // outer TOS, and the bits of the inner one to add
+	df, dfMask   uint16   // outer flags, and the bits of the inner ones to add
 
 	refuse bool // sources that are the tunnel's own ends
 }
 
-const wordDF = uint64(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
+const wordDF = uint16(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
 
 // NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
 func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
@@ -61,7 +60,7 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 		return nil, err
 	}
 	e := &Encapsulator{
-		frame: ethernet.HeaderLen, tos: uint64(c.TOS &^ 3), ttl: c.TTL, df: wordDF,
+		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
 		refuse: c.Profile == tunnel.RFC,
 		addrs:  uint64(outer.Number(c.Src.As4()))<<32 | uint64(outer.Number(c.Dst.As4())),
 	}
@@ -115,7 +114,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	if n > ipv4.MaxLen-OverheadIP {
 		return ErrTooLong
 	}
-	whole, err := b.Prepend(e.frame + OverheadIP)
+	whole, err := b.Prepend(int(e.frame) + OverheadIP)
 	if err != nil {
 		return err
 	}
@@ -130,7 +129,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	w0 := binary.BigEndian.Uint64(p[OverheadIP:])
 	ttl := p[OverheadIP+8]
 	if w0>>60 != 4 || ttl == 0 {
-		_ = b.TrimFront(e.frame + OverheadIP)
+		_ = b.TrimFront(int(e.frame) + OverheadIP)
 		if w0>>60 != 4 {
 			return ErrInner
 		}
@@ -140,8 +139,8 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 		ttl = e.ttl
 	}
 	total := uint64(OverheadIP + n)
-	tos := e.tos | w0>>48&e.tosMask | uint64(e.ecn[w0>>48&3])
-	flags := e.df | w0&e.dfMask
+	tos := uint64(e.tos | uint8(w0>>48)&e.tosMask | e.ecn[w0>>48&3])
+	flags := uint64(e.df | uint16(w0)&e.dfMask)
 	sum := e.sum + uint32(tos+total+flags) + uint32(id) + uint32(ttl)<<8
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
 	binary.BigEndian.PutUint64(p[0:], 0x45<<56|tos<<48|total<<32|uint64(id)<<16|flags)
