@@ -87,7 +87,7 @@ type burst struct {
 	next    list // to neighbours
 	remote  list // to VTEPs
 	down    list // to neighbours behind a bridge
-	short   list // to shortcuts
+	short   list // with an adjacency
 
 	keys    [burstSize]fdb.Key
 	sources [burstSize]fdb.Key
@@ -98,6 +98,7 @@ type burst struct {
 	near    [burstSize]arp.Neighbour
 	words   [burstSize]uint64
 	numbers [burstSize]uint64
+	tags    [burstSize]uint32
 
 	own     uint32 // address that was last found to be the node's, or not
 	isLocal bool
@@ -208,6 +209,9 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	if x.routed.n > 0 {
 		w.resolveRouted(x)
 	}
+	if x.short.n > 0 {
+		w.resolveShort(x)
+	}
 	for x.next.n > 0 {
 		out, these := x.next.take()
 		w.resolveNext(x, out, these)
@@ -219,9 +223,6 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	for x.remote.n > 0 {
 		out, these := x.remote.take()
 		w.resolveRemote(x, out, these)
-	}
-	if x.short.n > 0 {
-		w.resolveShort(x)
 	}
 }
 
@@ -348,7 +349,7 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	n := 0
 	for _, i := range these {
 		f := &x.flights[i]
-		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.dst == 0 || f.src == br.mac {
+		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.dst == 0 || f.src == br.mac || f.src == f.dst {
 			continue
 		}
 		these[n], x.sources[n], x.keys[n] = i, fdb.Key(f.src), fdb.Key(f.dst)
@@ -445,8 +446,8 @@ func (w *Worker) resolveRouted(x *burst) {
 		}
 		f.out = out
 		switch {
-		case hop.Tag != 0:
-			x.numbers[x.short.n] = uint64(hop.Tag)
+		case hop.Tag != 0 && (out.vxlan != nil || out.ipip != nil || out.sends() || out.bridge != nil):
+			x.tags[x.short.n] = hop.Tag
 			x.short.add(int(i), out)
 		case out.kind == KindPort && !out.noARP, out.kind == KindBridge:
 			x.next.add(int(i), out)
@@ -469,15 +470,8 @@ func (w *Worker) resolveNext(x *burst, out *device, these []uint8) {
 	}
 	w.e.neighs.LookupAll(out.index, x.addrs[:len(these)], x.near[:])
 	for n, i := range these {
-		if !x.near[n].Ready() {
-			continue
-		}
-		f := &x.flights[i]
-		f.dst = x.near[n].MACBits()
-		if out.bridge == nil {
-			f.to, f.out, f.verdict = out, nil, toNeighbour
-		} else if f.dst != 0 && f.dst != out.mac && f.dst&macGroup == 0 {
-			x.down.add(int(i), out)
+		if x.near[n].Ready() {
+			w.resolveLink(x, int(i), out, x.near[n].MACBits())
 		}
 	}
 }
@@ -543,17 +537,34 @@ func (d *device) sends() bool { return d != nil && d.kind == KindPort && d.runni
 // resolveShort finds what shortcuts lead to.
 func (w *Worker) resolveShort(x *burst) {
 	these := x.short.of[:x.short.n]
-	all := *w.e.ends.adjacencies.Load()
+	chunks := *w.e.ends.resolved.Load()
 	for n, i := range these {
-		x.flights[i].resolved = all[x.numbers[n]-1].resolved.Load()
+		x.flights[i].resolved = chunks.find(x.tags[n])
 	}
 	for _, i := range these {
 		f := &x.flights[i]
-		if r := f.resolved; r != nil && int(f.total) <= r.fits {
-			if f.to = w.st.device(r.out); f.to.sends() {
-				f.verdict = toTunnel
-			}
+		r := f.resolved
+		if r == nil || int32(f.total) > r.fits {
+			continue
 		}
+		if r.kind == onLink {
+			w.resolveLink(x, int(i), f.out, r.mac)
+			continue
+		}
+		if f.to = w.st.device(r.out); f.to.sends() && !(f.hears && r.mac == f.src) {
+			f.verdict = toTunnel
+		}
+	}
+}
+
+// resolveLink sends a packet to a neighbour on an Ethernet device.
+func (w *Worker) resolveLink(x *burst, i int, out *device, mac uint64) {
+	f := &x.flights[i]
+	f.dst = mac
+	if out.bridge == nil {
+		f.to, f.out, f.verdict = out, nil, toNeighbour
+	} else if mac != 0 && mac != out.mac && mac&macGroup == 0 && !(f.teaches && mac == f.src) {
+		x.down.add(i, out)
 	}
 }
 
@@ -654,7 +665,7 @@ func (w *Worker) routed(f *flight) {
 // enclose puts a routed packet into the tunnel of its shortcut.
 func (w *Worker) enclose(f *flight) error {
 	r := f.resolved
-	if r.raw {
+	if r.kind == byIPIP {
 		_ = f.b.TrimFront(ethernet.HeaderLen)
 		return r.ipip.Encapsulate(f.b, w.nextID())
 	}
