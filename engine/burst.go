@@ -100,6 +100,8 @@ type burst struct {
 	numbers [burstSize]uint64
 	tags    [burstSize]uint32
 
+	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
+
 	own     uint32 // address that was last found to be the node's, or not
 	isLocal bool
 }
@@ -107,37 +109,44 @@ type burst struct {
 // list is flights by number, each with a device whose table is to be asked.
 type list struct {
 	n     int
-	of    [burstSize]uint8
-	at    [burstSize]*device
+	first *device
 	mixed bool // the devices are not all the same
+	of    [burstSize]uint8
 }
 
 func (l *list) add(i int, d *device) {
-	n := l.n & (burstSize - 1)
-	l.of[n], l.at[n] = uint8(i), d
-	l.mixed = l.mixed || d != l.at[0]
+	if l.n == 0 {
+		l.first, l.mixed = d, false
+	} else if d != l.first {
+		l.mixed = true
+	}
+	l.of[l.n&(burstSize-1)] = uint8(i)
 	l.n++
 }
 
-// take removes the flights that have the device of the first one, and returns both.
-func (l *list) take() (*device, []uint8) {
-	d, n := l.at[0], l.n
+// take removes the flights that have the device of the first one, and returns both; device tells which one a flight has.
+func (l *list) take(x *burst, device func(f *flight) *device) (*device, []uint8) {
+	d, n := l.first, l.n
 	if !l.mixed {
 		l.n = 0
 		return d, l.of[:n]
 	}
-	var same, others list
-	for i, at := range l.at[:n] {
-		if at == d {
-			same.add(int(l.of[i]), at)
+	same, others := list{}, list{}
+	for _, i := range l.of[:n] {
+		if at := device(&x.flights[i]); at == d {
+			same.add(int(i), at)
 		} else {
-			others.add(int(l.of[i]), at)
+			others.add(int(i), at)
 		}
 	}
 	*l = others
 	copy(l.of[others.n:], same.of[:same.n]) // behind its end, where nobody adds before the caller is done
 	return d, l.of[others.n:n]
 }
+
+func tunnelOf(f *flight) *device { return f.tunnel }
+func inOf(f *flight) *device     { return f.in }
+func outOf(f *flight) *device    { return f.out }
 
 // plain reports whether frames that a port receives may go the short way: nobody watches.
 func (w *Worker) plain(d *device) bool {
@@ -189,9 +198,7 @@ func (w *Worker) fly(d *device, batch []*packet.Buffer) {
 
 // resolveAll finds for each packet of a burst where it goes. It reads tables and changes nothing.
 func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
-	for _, l := range [...]*list{&x.heard, &x.bridged, &x.routed, &x.next, &x.remote, &x.down, &x.short} {
-		l.n, l.mixed = 0, false
-	}
+	x.heard.n, x.bridged.n, x.routed.n, x.short.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0
 	x.own, x.isLocal = 0, false
 	if d.master != 0 {
 		w.resolveFrames(x, d, batch)
@@ -199,11 +206,11 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 		w.resolvePackets(x, d, batch)
 	}
 	for x.heard.n > 0 {
-		t, these := x.heard.take()
+		t, these := x.heard.take(x, tunnelOf)
 		w.resolveHeard(x, t, these)
 	}
 	for x.bridged.n > 0 {
-		in, these := x.bridged.take()
+		in, these := x.bridged.take(x, inOf)
 		w.resolveBridged(x, in, these)
 	}
 	if x.routed.n > 0 {
@@ -213,15 +220,15 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 		w.resolveShort(x)
 	}
 	for x.next.n > 0 {
-		out, these := x.next.take()
+		out, these := x.next.take(x, outOf)
 		w.resolveNext(x, out, these)
 	}
 	for x.down.n > 0 {
-		br, these := x.down.take()
+		br, these := x.down.take(x, outOf)
 		w.resolveDown(x, br, these)
 	}
 	for x.remote.n > 0 {
-		out, these := x.remote.take()
+		out, these := x.remote.take(x, outOf)
 		w.resolveRemote(x, out, these)
 	}
 }
@@ -418,6 +425,11 @@ func (w *Worker) resolveIP(x *burst, i int, host *device) {
 func (w *Worker) resolveRouted(x *burst) {
 	these := x.routed.of[:x.routed.n]
 	w.e.routes.LookupAll(x.addrs[:len(these)], x.paths[:])
+	for _, path := range x.paths[:len(these)] {
+		if path != nil {
+			x.touched += path.MTU()
+		}
+	}
 	for n, i := range these {
 		f, path := &x.flights[i], x.paths[n]
 		if path == nil || path.Type() != route.Unicast {
@@ -542,9 +554,14 @@ func (w *Worker) resolveShort(x *burst) {
 		x.flights[i].resolved = chunks.find(x.tags[n])
 	}
 	for _, i := range these {
+		if r := x.flights[i].resolved; r != nil && r.vxlan != nil {
+			x.touched += uint32(r.vxlan.last)
+		}
+	}
+	for _, i := range these {
 		f := &x.flights[i]
 		r := f.resolved
-		if r == nil || int32(f.total) > r.fits {
+		if r == nil || f.total > r.fits {
 			continue
 		}
 		if r.kind == onLink {
@@ -667,10 +684,10 @@ func (w *Worker) enclose(f *flight) error {
 	r := f.resolved
 	if r.kind == byIPIP {
 		_ = f.b.TrimFront(ethernet.HeaderLen)
-		return r.ipip.Encapsulate(f.b, w.nextID())
+		return r.ipip.encap.Encapsulate(f.b, w.nextID())
 	}
 	putEthernet((*[ethernet.HeaderLen]byte)(f.b.Bytes()), r.mac, f.out.mac)
-	return r.vxlan.Encapsulate(f.b, w.nextID())
+	return r.vxlan.encap.Encapsulate(f.b, w.nextID())
 }
 
 // tunnelled counts a packet that a tunnel has sent.

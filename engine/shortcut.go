@@ -33,18 +33,26 @@ type adjacency struct {
 // A resolvedChunk is resolved adjacencies by the lower bits of their number, as a wayChunk is ways.
 type resolvedChunk [1 << chunkBits]atomic.Pointer[resolved]
 
-// resolved is what packets need of an adjacency: of a whole number of cache lines the first, and for VXLAN the second. It does not
-// change.
+// resolved is what packets need of an adjacency. It does not change. With what it points to, which lies behind it, it takes one
+// cache line, or two for VXLAN.
 type resolved struct {
-	mac  uint64 // of the gateway, or of the far VTEP
-	out  uint32 // device that the packet leaves by; bridges send it on
-	fits int32  // greatest packet that leaves whole, in bytes
-	kind adjacent
-	_    [7]uint8
-	ipip ipip.Encapsulator
+	mac   uint64 // of the gateway, or of the far VTEP
+	out   uint32 // device that the packet leaves by; bridges send it on
+	fits  uint16 // greatest packet that leaves whole, in bytes
+	kind  adjacent
+	ipip  *resolvedIPIP
+	vxlan *resolvedVXLAN
+}
 
-	vxlan vxlan.Encapsulator
-	_     [40]uint8
+type resolvedIPIP struct {
+	resolved
+	encap ipip.Encapsulator
+}
+
+type resolvedVXLAN struct {
+	resolved
+	encap vxlan.Encapsulator
+	last  uint64 // of 128 bytes: who loads it has the second line
 }
 
 // adjacent is the kind of an adjacency.
@@ -109,7 +117,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 	}
 	n, bytes := w.count(od), uint64(b.Len())
 	if r.kind == byIPIP {
-		if r.ipip.Encapsulate(b, w.nextID()) != nil {
+		if r.ipip.encap.Encapsulate(b, w.nextID()) != nil {
 			return false
 		}
 	} else {
@@ -118,7 +126,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 			return false
 		}
 		putEthernet((*[ethernet.HeaderLen]byte)(p), r.mac, od.mac)
-		if r.vxlan.Encapsulate(b, w.nextID()) != nil {
+		if r.vxlan.encap.Encapsulate(b, w.nextID()) != nil {
 			_ = b.TrimFront(ethernet.HeaderLen)
 			return false
 		}
@@ -155,7 +163,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		mac = n.MACBits()
 	}
 	if d.vxlan == nil && d.ipip == nil {
-		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, fits: math.MaxInt32})
+		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, fits: math.MaxUint16})
 	}
 	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
@@ -170,14 +178,20 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	if i == 0 || y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
 		return nil
 	}
-	r := &resolved{mac: mac, out: y.out}
+	var r *resolved
 	if d.ipip != nil {
-		r.kind, r.ipip, r.fits = byIPIP, y.ipip, int32(min(y.mtu-ipip.OverheadIP, d.mtu))
+		x := &resolvedIPIP{encap: y.ipip}
+		r, x.kind, x.resolved.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
-		r.kind, r.vxlan, r.fits = byVXLAN, y.vxlan, int32(y.mtu-vxlan.Overhead)
+		x := &resolvedVXLAN{encap: y.vxlan}
+		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(y.mtu-vxlan.Overhead)
 	}
+	r.mac, r.out = mac, y.out
 	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
 }
+
+// packetLen returns n as the length of an IPv4 packet.
+func packetLen(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
 
 // keep stores what an adjacency is resolved to, by way of y to n if it leads into a tunnel, unless something changed since changes
 // was read: then it returns nil.

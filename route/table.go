@@ -177,7 +177,7 @@ func (t *Table) Delete(m Match) (Route, error) {
 	defer t.unlock()
 	var gone []*Path
 	if m.Prefix.IsValid() && m.Prefix == m.Prefix.Masked() {
-		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(&p.route) })
+		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(p.route) })
 	}
 	if len(gone) == 0 {
 		hint := ""
