@@ -1,0 +1,122 @@
+package shell
+
+// Files: those that the shell opens for redirections, and the machine's text tools.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mvdan.cc/sh/v3/interp"
+
+	"github.com/culvert-net/culvert/lab/internal/words"
+	"github.com/culvert-net/culvert/lab/proc"
+)
+
+// sourceDir is where rewritten texts seem to be that are sourced.
+const sourceDir = "/dev/lab/source/"
+
+// openFile is the interpreter's way to open a file.
+func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.FileMode) (io.ReadWriteCloser, error) {
+	hc := interp.HandlerCtx(ctx)
+	at := proc.Position{File: sh.name}
+	if rest, ok := strings.CutPrefix(path, lineDir); ok {
+		var line string
+		line, path, _ = strings.Cut(rest, ":")
+		at.Line, _ = strconv.Atoi(line)
+	}
+	if number, ok := strings.CutPrefix(path, pipeDir); ok {
+		if flag&os.O_WRONLY != 0 {
+			return sh.newPipe(number)
+		}
+		return sh.readPipe(number)
+	}
+	if text, ok := sh.sources[path]; ok {
+		return &virtual{Reader: strings.NewReader(text)}, nil
+	}
+	p := sh.process(hc, "")
+	f, ok, err := sh.sys.OpenVirtual(p, p.Path(path), flag)
+	if !ok {
+		f, err = os.OpenFile(p.Path(path), flag, perm)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: at.String() + ":", Path: path, Err: errors.New(words.Strerror(err))}
+	}
+	return f, nil
+}
+
+// virtual is a file of ours that is read.
+type virtual struct{ io.Reader }
+
+func (*virtual) Write([]byte) (int, error) { return 0, os.ErrPermission }
+func (*virtual) Close() error              { return nil }
+
+// textTools are the machine's commands that scripts may use, beside the lab's own: they work on text and files, and know nothing
+// of networks.
+const textTools = " awk gawk mawk nawk sed sort grep egrep fgrep head tail cut tr paste uniq wc tac nl rev diff cmp comm join column " +
+	"fmt fold expand unexpand od xxd hexdump md5sum sha1sum sha256sum cksum base64 basename dirname bc dc expr seq tee ls stat mkdir " +
+	"rmdir rm cp mv ln touch chmod mktemp realpath readlink split tsort jq env printenv "
+
+// external runs one of the machine's text tools. It takes no virtual time.
+func (s *Shells) external(p *proc.Proc, args []string) int {
+	if !strings.Contains(textTools, " "+args[0]+" ") {
+		return s.notFound(p, args[0])
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return s.notFound(p, args[0])
+	}
+	args, err = s.realFiles(p, args)
+	if err != nil {
+		return p.Fail(1, "%s: %v", args[0], err)
+	}
+	cmd := exec.Cmd{Path: path, Args: args, Env: p.Envs(), Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode() & 0xff
+	}
+	return p.Fail(126, "%s: %s", args[0], words.Strerror(err))
+}
+
+// notFound says what bash says.
+func (s *Shells) notFound(p *proc.Proc, name string) int {
+	io.WriteString(p.Stderr, p.Pos.String()+": "+name+": command not found\n")
+	return 127
+}
+
+// realFiles replaces names of the lab's own files, such as those in /proc/sys, by real ones with their contents, so that 'grep . FILE'
+// does not read the machine's.
+func (s *Shells) realFiles(p *proc.Proc, args []string) ([]string, error) {
+	args = slices.Clone(args)
+	for i, arg := range args[1:] {
+		f, ok, err := s.sys.OpenVirtual(p, p.Path(arg), os.O_RDONLY)
+		if !ok {
+			continue
+		}
+		if err != nil {
+			return args, fmt.Errorf("%s: %s", arg, words.Strerror(err))
+		}
+		b, err := io.ReadAll(f)
+		if err != nil {
+			return args, err
+		}
+		name := filepath.Join(s.sys.TempDir, strings.ReplaceAll(strings.Trim(arg, "/"), "/", "_"))
+		if err := os.WriteFile(name, bytes.Clone(b), 0o600); err != nil {
+			return args, err
+		}
+		args[i+1] = name
+	}
+	return args, nil
+}

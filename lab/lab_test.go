@@ -1,0 +1,72 @@
+package lab_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/culvert-net/culvert/lab"
+)
+
+var update = flag.Bool("update", false, "write what scripts print into testdata/scripts, instead of comparing")
+
+// seed of all scripts in testdata.
+const seed = 1
+
+// run runs a script in a lab of its own and returns what it printed, both outputs in their order, and the exit status if that is
+// not 0. Nothing may be lost in its network.
+func run(t *testing.T, name, script string, params ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	l, err := lab.New(lab.Config{Seed: seed, Stdout: &out, Stderr: &out, Dir: t.TempDir()})
+	require.NoError(t, err)
+	status, err := l.Run(name, script, params...)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	if status != 0 {
+		fmt.Fprintf(&out, "exit %d\n", status)
+	}
+	return out.String()
+}
+
+// TestScripts runs testdata/scripts: each file is a script, a line "-- want --", and what it prints. -update writes the latter.
+func TestScripts(t *testing.T) {
+	const mark = "-- want --\n"
+	files, err := filepath.Glob("testdata/scripts/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			script, want, ok := strings.Cut(string(text), mark)
+			require.True(t, ok || *update, "%s has no line %q", file, mark)
+			got := run(t, name+".sh", script)
+			if *update {
+				require.NoError(t, os.WriteFile(file, []byte(script+mark+got), 0o600))
+				return
+			}
+			assert.Equal(t, want, got)
+		})
+	}
+}
+
+// TestSamples runs the samples: they end well.
+func TestSamples(t *testing.T) {
+	for _, s := range lab.Samples() {
+		t.Run(s.Name, func(t *testing.T) {
+			out := run(t, s.Name, s.Script)
+			assert.NotContains(t, out, s.Name+": line", "errors")
+			assert.NotContains(t, out, "exit ")
+			assert.NotEmpty(t, s.Title)
+		})
+	}
+}
