@@ -31,6 +31,10 @@ type Config struct {
 	// Commands are further words of the language, or other meanings of those there are.
 	Commands proc.Table
 
+	// Capture takes a pcapng file of every packet at every device that it crosses; interfaces are called node/device. It is
+	// complete when the lab is closed. nil: none is made.
+	Capture io.Writer
+
 	// Verbose are remarks of the lab itself; nil: none.
 	Verbose io.Writer
 }
@@ -40,6 +44,7 @@ type Lab struct {
 	sys    *proc.System
 	shells *shell.Shells
 	root   proc.Proc
+	hops   *capture // nil: none
 }
 
 // New returns a lab with an empty network: the default namespace alone. Close it in the end. It reports what is wrong with c.
@@ -66,6 +71,11 @@ func New(c Config) (*Lab, error) {
 		Stderr: &stderr{orDiscard(c.Stderr)}, Verbose: c.Verbose,
 	}
 	l := &Lab{sys: sys, shells: shell.New(sys)}
+	if c.Capture != nil {
+		if l.hops, err = newCapture(net, c.Capture); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(temp))
+		}
+	}
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + temp, "TMPDIR=" + temp, "LC_ALL=C"}, c.Env...)
 	l.root = proc.Proc{
 		Node: net.Default(), Dir: dir, Stdin: c.Stdin, Stdout: orDiscard(c.Stdout), Stderr: sys.Stderr, Sys: sys,
@@ -114,7 +124,8 @@ func (l *Lab) Run(name, script string, params ...string) (int, error) {
 	return status, nil
 }
 
-// Close removes the lab's temporary files, and returns what does not add up: packets or buffers that an engine has lost.
+// Close completes the capture, removes the lab's temporary files, and returns what does not add up: packets or buffers that an
+// engine has lost.
 func (l *Lab) Close() error {
-	return errors.Join(l.sys.Net.Check(), os.RemoveAll(l.sys.TempDir))
+	return errors.Join(l.hops.close(), l.sys.Net.Check(), os.RemoveAll(l.sys.TempDir))
 }

@@ -26,6 +26,9 @@ type Command func(p *Proc, args []string) int
 // Table is commands by name.
 type Table map[string]Command
 
+// Date returns the date and time of day of a moment of virtual time, which begins with the year 2001.
+func Date(at time.Duration) time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Add(at) }
+
 // System is what all processes of a run share.
 type System struct {
 	Net   *network.Network

@@ -42,6 +42,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 type options struct {
 	list, verbose bool
 	seed          uint64
+	pcapng        string
 }
 
 // run is main, of any files.
@@ -52,6 +53,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.list, "list", false, "list the samples")
 	flags.BoolVar(&o.verbose, "v", false, "at the end, tell what became of all packets")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides everything random: MAC addresses, losses, ports")
+	flags.StringVar(&o.pcapng, "pcapng", "", "write every packet at every device that it crosses to `FILE`, for Wireshark")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
@@ -102,22 +104,37 @@ func load(name string, stdin io.Reader) (string, error) {
 
 // run runs a script and returns its exit status.
 func (o options) run(name, script string, params []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	config := lab.Config{Seed: o.seed, Stdin: stdin, Stdout: stdout, Stderr: stderr}
 	if name == "-" {
-		stdin = nil // it was the script
+		config.Stdin = nil // it was the script
 	}
-	l, err := lab.New(lab.Config{Seed: o.seed, Stdin: stdin, Stdout: stdout, Stderr: stderr})
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 2
+	closeCapture := func() error { return nil }
+	if o.pcapng != "" {
+		f, err := os.Create(o.pcapng)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return 2
+		}
+		config.Capture, closeCapture = f, f.Close
 	}
-	status, err := l.Run(name, script, params...)
-	if o.verbose {
-		fmt.Fprintf(stderr, "lab: %v of virtual time went by, seed %d\n", l.Network().Now(), o.seed)
-		err = errors.Join(err, l.Network().Stats(stderr))
-	}
-	if err := errors.Join(err, l.Close()); err != nil {
+	status, err := o.lab(config, name, script, params)
+	if err := errors.Join(err, closeCapture()); err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
 	return status
+}
+
+// lab runs a script in a lab of its own.
+func (o options) lab(config lab.Config, name, script string, params []string) (int, error) {
+	l, err := lab.New(config)
+	if err != nil {
+		return 2, err
+	}
+	status, err := l.Run(name, script, params...)
+	if o.verbose {
+		fmt.Fprintf(config.Stderr, "lab: %v of virtual time went by, seed %d\n", l.Network().Now(), o.seed)
+		err = errors.Join(err, l.Network().Stats(config.Stderr))
+	}
+	return status, errors.Join(err, l.Close())
 }
