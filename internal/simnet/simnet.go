@@ -16,11 +16,9 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-// Limits of the loop.
-const (
-	maxBurst   = 32        // frames given to Process at once
-	maxInstant = 1_000_000 // steps without the clock moving on, after which the network is taken to run in circles
-)
+// maxInstant is after how many steps without the clock moving on the network is taken to run in circles. A broadcast of each of
+// 1,000 nodes to all others is a tenth of that.
+const maxInstant = 10_000_000
 
 // ErrCircles is the end of a network that never comes to rest at one moment: frames in a loop of bridges, say.
 var ErrCircles = errors.New("simnet: frames run in circles, or an engine's Next does not move on")
@@ -30,13 +28,20 @@ type Net struct {
 	// Pool is what nodes without a pool of their own take buffers from.
 	Pool *packet.Pool
 
+	// Burst is how many frames that arrive at once are given to an engine together; 0: one after the other. Larger ones need
+	// larger pools, for whatever floods.
+	Burst int
+
 	seed    uint64
 	now     time.Duration
 	nodes   []*Node
-	queue   arrivals
-	serial  uint64 // of the next arrival
-	wires   uint64 // made so far
-	instant int    // steps since the clock moved
+	due     fifo     // arrivals of this moment
+	queue   arrivals // later ones
+	serial  uint64   // of the next arrival
+	added   uint64   // nodes so far
+	wires   uint64   // made so far
+	instant int      // steps since the clock moved
+	burst   [][]byte // arrive's
 }
 
 // New returns an empty network. Equal seeds and calls have equal results.
@@ -56,9 +61,9 @@ func (n *Net) Add(c engine.Config) (*Node, error) {
 	if c.Pool == nil {
 		c.Pool = n.Pool
 	}
-	n.serial++
+	n.added++
 	if c.Seed == 0 {
-		c.Seed = n.seed<<16 + n.serial
+		c.Seed = n.seed<<16 + n.added
 	}
 	node := &Node{Pool: c.Pool, net: n, ports: map[uint32]*Port{}}
 	c.Output = node.output
@@ -106,9 +111,7 @@ func (n *Net) Settle() error { return n.Run(n.now) }
 
 // MoveTo sets the clock, of all engines too, to a time at which nothing is due before. A time in the past stands for now.
 func (n *Net) MoveTo(at time.Duration) {
-	if at > n.now {
-		n.now, n.instant = at, 0
-	}
+	n.clock(at)
 	for _, node := range n.nodes {
 		node.E.Tick(n.now)
 	}
@@ -125,7 +128,7 @@ func (n *Net) step(until time.Duration, timers bool) (bool, error) {
 	if n.instant++; n.instant > maxInstant {
 		return false, fmt.Errorf("%w: no rest at %v after %d steps", ErrCircles, n.now, maxInstant)
 	}
-	if len(n.queue) > 0 && n.queue[0].at <= n.now {
+	if n.due.len() > 0 {
 		n.arrive()
 		return true, nil
 	}
@@ -149,30 +152,42 @@ func (n *Net) step(until time.Duration, timers bool) (bool, error) {
 	if next > until || next == engine.Never {
 		return false, nil
 	}
-	n.now, n.instant = next, 0
+	n.clock(next)
 	return true, nil
+}
+
+// clock moves the clock on, and makes due what arrives until then.
+func (n *Net) clock(to time.Duration) {
+	if to > n.now {
+		n.now, n.instant = to, 0
+	}
+	for len(n.queue) > 0 && n.queue[0].at <= n.now {
+		n.due.push(heap.Pop(&n.queue).(arrival))
+	}
 }
 
 // arrive hands over the next arrival, and with it those that come to the same port next and at the same moment.
 func (n *Net) arrive() {
-	first := heap.Pop(&n.queue).(arrival)
+	first := n.due.pop()
 	if first.call != nil {
 		first.call()
 		return
 	}
-	burst := [][]byte{first.frame}
-	for len(n.queue) > 0 && len(burst) < maxBurst {
-		if next := n.queue[0]; next.to != first.to || next.at != first.at {
-			break
-		}
-		burst = append(burst, heap.Pop(&n.queue).(arrival).frame)
+	burst := append(n.burst[:0], first.frame)
+	for n.due.len() > 0 && len(burst) < n.Burst && n.due.first().to == first.to {
+		burst = append(burst, n.due.pop().frame)
 	}
+	n.burst = burst
 	if first.to.wire != nil { // else unplugged meanwhile
 		first.to.node.receive(first.to.index, burst)
 	}
 }
 
 func (n *Net) push(a arrival) {
+	if a.at <= n.now {
+		n.due.push(a)
+		return
+	}
 	a.serial = n.serial
 	n.serial++
 	heap.Push(&n.queue, a)
@@ -212,4 +227,33 @@ func (a *arrivals) Pop() any {
 	(*a)[last] = arrival{}
 	*a = (*a)[:last]
 	return x
+}
+
+// fifo is a queue of arrivals in their order.
+type fifo struct {
+	all  []arrival
+	head int
+}
+
+func (f *fifo) len() int { return len(f.all) - f.head }
+
+func (f *fifo) first() *arrival { return &f.all[f.head] }
+
+func (f *fifo) push(a arrival) {
+	if f.head > len(f.all)/2 && len(f.all) == cap(f.all) { // rather than growing, use the room of those that are gone
+		n := copy(f.all, f.all[f.head:])
+		clear(f.all[n:])
+		f.all, f.head = f.all[:n], 0
+	}
+	f.all = append(f.all, a)
+}
+
+func (f *fifo) pop() arrival {
+	a := f.all[f.head]
+	f.all[f.head] = arrival{}
+	f.head++
+	if f.head == len(f.all) {
+		f.all, f.head = f.all[:0], 0
+	}
+	return a
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/internal/simnet"
 	"github.com/culvert-net/culvert/packet"
@@ -28,6 +29,10 @@ const (
 	poolBuffers = 8192
 	poolSize    = 10 << 10 // bytes
 )
+
+// maxWaiting is how many packets of a node may wait for neighbours, and for FDB entries. Linux has no such limit; a broadcast to
+// the 999 remotes of a VXLAN device must be within it.
+const maxWaiting = 2048
 
 // Config is how a network is to be. The zero Config is ready.
 type Config struct {
@@ -86,7 +91,9 @@ func (n *Network) AddNode(name string) (*Node, error) {
 		return nil, fmt.Errorf("network: node %q: %w", name, engine.ErrExists)
 	}
 	node := &Node{Name: name, net: n, devices: map[string]*Device{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
-	sim, err := n.sim.Add(engine.Config{Local: node.local, OnMiss: node.onMiss})
+	sim, err := n.sim.Add(engine.Config{
+		Local: node.local, OnMiss: node.onMiss, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -69,6 +69,7 @@ type Task struct {
 	events   []*Event
 	timedOut bool
 	signal   Signal // pending; 0: none
+	died     int    // the status that it ends with because of the signal
 	done     bool
 	status   int
 	ended    Event
@@ -218,9 +219,16 @@ func (t *Task) wake() {
 func (t *Task) Kill(sig Signal) {
 	if !t.done {
 		t.signal = sig
+		t.Dies((&Interrupted{sig}).Status())
 		t.wake()
 	}
 }
+
+// Dies sets the exit status of a task that a signal ends: a command that catches the signal has its own.
+func (t *Task) Dies(status int) { t.died = status }
+
+// Death returns the status that Dies was given, or else that of the signal.
+func (t *Task) Death() int { return t.died }
 
 // Signal returns the signal that is pending, 0 if there is none.
 func (t *Task) Signal() Signal { return t.signal }

@@ -30,7 +30,7 @@ type internal func(sh *shell, ctx context.Context, hc interp.HandlerContext, arg
 
 // internals are our own words; see the comment at the top of rewrite.go.
 var internals = map[string]internal{
-	"__lab_exit":    (*shell).jobEnds,
+	exitWord:        (*shell).jobEnds,
 	"__lab_spawn":   (*shell).spawn,
 	"__lab_enter":   (*shell).enter,
 	"__lab_failed":  (*shell).stageFailed,
@@ -52,6 +52,9 @@ var internals = map[string]internal{
 
 // jobWord is the first word of a job; it is not among the others because its goroutine is not a task yet.
 const jobWord = "__lab_job"
+
+// exitWord is the last word of a job, which comes also to those that were killed.
+const exitWord = "__lab_exit"
 
 // mainPID is the process number of the script itself.
 const mainPID = 1000
@@ -85,8 +88,8 @@ func (sh *shell) jobBegins(ctx context.Context, hc interp.HandlerContext) error 
 func (sh *shell) jobEnds(_ context.Context, _ interp.HandlerContext, args []string) error {
 	status, _ := strconv.Atoi(args[0])
 	task := sh.sys.Sched.Current()
-	if sig := task.Signal(); sig != 0 {
-		status = 128 + int(sig)
+	if task.Signal() != 0 {
+		status = task.Death()
 	}
 	task.End(status)
 	return errKilled

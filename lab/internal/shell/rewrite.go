@@ -117,7 +117,7 @@ func (r *rewriter) background(s *syntax.Stmt) {
 	run := &syntax.Stmt{Position: pos, Cmd: subshell(pos, &job), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, "/dev/null")}}
 	body := &syntax.Stmt{
 		Position: pos, Background: true,
-		Cmd: block(call(pos, jobWord), or(run, call(pos, "__lab_exit", "$?")), call(pos, "__lab_exit", "0")),
+		Cmd: block(call(pos, jobWord), or(run, call(pos, exitWord, "$?")), call(pos, exitWord, "0")),
 	}
 	*s = syntax.Stmt{Comments: s.Comments, Position: pos, Cmd: block(body, call(pos, "__lab_spawn", text(&job)))}
 }

@@ -92,7 +92,7 @@ func (s *Shells) status(err error) int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.Is(err, errKilled):
-		return 128 + int(s.sys.Sched.Current().Signal())
+		return s.sys.Sched.Current().Death()
 	}
 	fmt.Fprintln(s.sys.Stderr, err)
 	return 1
@@ -192,7 +192,7 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 		return sh.jobBegins(ctx, hc)
 	}
 	task := sh.sys.Sched.Current()
-	if task.Done() || sh.sys.Sched.Err() != nil {
+	if task.Done() || sh.sys.Sched.Err() != nil || task.Signal() != 0 && task.PID != mainPID && args[0] != exitWord {
 		return errKilled
 	}
 	if f := internals[args[0]]; f != nil {
@@ -204,6 +204,7 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
 			task.ClearSignal() // the user's ^C ends the command, and the script goes on
 		} else {
+			task.Dies(status)
 			return errKilled
 		}
 	}
