@@ -16,9 +16,8 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-// maxInstant is after how many steps without the clock moving on the network is taken to run in circles. A broadcast of each of
-// 1,000 nodes to all others is a tenth of that.
-const maxInstant = 10_000_000
+// DefaultMaxInstant is MaxInstant of a new Net. A broadcast of each of 1,000 nodes to all others is a tenth of it.
+const DefaultMaxInstant = 10_000_000
 
 // ErrCircles is the end of a network that never comes to rest at one moment: frames in a loop of bridges, say.
 var ErrCircles = errors.New("simnet: frames run in circles, or an engine's Next does not move on")
@@ -31,6 +30,9 @@ type Net struct {
 	// Burst is how many frames that arrive at once are given to an engine together; 0: one after the other. Larger ones need
 	// larger pools, for whatever floods.
 	Burst int
+
+	// MaxInstant is after how many steps without the clock moving on the network is taken to run in circles.
+	MaxInstant int
 
 	seed    uint64
 	now     time.Duration
@@ -45,7 +47,7 @@ type Net struct {
 }
 
 // New returns an empty network. Equal seeds and calls have equal results.
-func New(seed uint64) *Net { return &Net{seed: seed} }
+func New(seed uint64) *Net { return &Net{seed: seed, MaxInstant: DefaultMaxInstant} }
 
 // Now returns the virtual time, which began at 0.
 func (n *Net) Now() time.Duration { return n.now }
@@ -125,8 +127,8 @@ func (n *Net) Step(until time.Duration) (bool, error) { return n.step(until, tru
 func (n *Net) StepFrames() (bool, error) { return n.step(engine.Never, false) }
 
 func (n *Net) step(until time.Duration, timers bool) (bool, error) {
-	if n.instant++; n.instant > maxInstant {
-		return false, fmt.Errorf("%w: no rest at %v after %d steps", ErrCircles, n.now, maxInstant)
+	if n.instant++; n.instant > n.MaxInstant {
+		return false, fmt.Errorf("%w: no rest at %v after %d steps", ErrCircles, n.now, n.MaxInstant)
 	}
 	if n.due.len() > 0 {
 		n.arrive()

@@ -38,6 +38,9 @@ type Port struct {
 	// nil. The frame is shared: nobody may change it.
 	Sent func(frame []byte, lost bool)
 
+	// Left is told of each frame when the faults let it go, behind latency and rate; may be nil. The frame is shared.
+	Left func(frame []byte)
+
 	wire  *Wire
 	node  *Node
 	index uint32
@@ -77,6 +80,9 @@ func (p *Port) Unplug() {
 	p.wire = nil
 }
 
+// Plugged reports whether a node has a wire in a port.
+func (n *Node) Plugged(index uint32) bool { return n.ports[index] != nil }
+
 // Peer returns the port at the other end, nil if there is none.
 func (p *Port) Peer() *Port {
 	if p.wire == nil {
@@ -90,10 +96,20 @@ func (p *Port) Peer() *Port {
 
 // Put puts a copy of a frame on the wire, as if the port had sent it.
 func (p *Port) Put(frame []byte) {
-	w, f := p.wire, p.Faults
-	if w == nil {
-		return
+	if p.wire != nil {
+		p.send(p.Peer(), frame)
 	}
+}
+
+// Inject puts a copy of a frame on the wire that leads to the port, with the port's faults: the other end may be missing.
+func (p *Port) Inject(frame []byte, sent func(frame []byte, lost bool)) {
+	from := &Port{Faults: p.Faults, Sent: sent, wire: p.wire}
+	from.send(p, frame)
+}
+
+// send does to a frame what happens to those that p sends.
+func (p *Port) send(to *Port, frame []byte) {
+	w, f := p.wire, p.Faults
 	if f == nil {
 		f = &Faults{}
 	}
@@ -102,7 +118,6 @@ func (p *Port) Put(frame []byte) {
 	if p.Sent != nil {
 		p.Sent(frame, lost)
 	}
-	to := p.Peer()
 	if lost || to == nil {
 		return
 	}
@@ -120,6 +135,9 @@ func (p *Port) Put(frame []byte) {
 // carry makes a frame arrive when it is to.
 func (p *Port) carry(to *Port, frame []byte, f *Faults) {
 	at := p.arrival(len(frame), f)
+	if p.Left != nil {
+		p.wire.net.At(at, func() { p.Left(frame) })
+	}
 	p.wire.net.push(arrival{at: at, to: to, frame: frame})
 	if f.Limit > 0 {
 		p.away++
@@ -165,6 +183,6 @@ func (p *Port) Move(to *Node, index uint32) *Port {
 	}
 	p.Unplug()
 	moved := w.Plug(end, to, index)
-	moved.Faults, moved.Sent = p.Faults, p.Sent
+	moved.Faults, moved.Sent, moved.Left = p.Faults, p.Sent, p.Left
 	return moved
 }

@@ -187,6 +187,16 @@ func (d *Device) SetFaults(f *Faults) error {
 	if d.port == nil {
 		return fmt.Errorf("network: %s: %s has no wire", d.Node.Name, d.Name)
 	}
-	d.port.Faults = f
+	d.port.Faults, d.port.Left = f, nil
+	if f != nil {
+		d.port.Left = d.left
+	}
 	return nil
+}
+
+// left shows taps a frame when netem has let it go: they stand behind the queue (net/core/dev.c, dev_hard_start_xmit).
+func (d *Device) left(frame []byte) {
+	if t := d.Node.taps[d.Name]; t != nil {
+		t.show(d.Node.E.Index(d.Name), true, frame, d.Node.Now())
+	}
 }

@@ -99,8 +99,16 @@ func (n *Node) dropTaps(name string) {
 	n.listeners = slices.DeleteFunc(n.listeners, func(t *Tap) bool { return t.dev == name })
 }
 
-// see is the engine's tap.
+// see is the engine's tap. What a device with faults sends is shown when it leaves: see Device.left.
 func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration) {
+	if d := t.node.devices[t.name]; out && d != nil && d.Faults() != nil {
+		return
+	}
+	t.show(index, out, packet, now)
+}
+
+// show tells all who look at the device.
+func (t *deviceTap) show(index uint32, out bool, packet []byte, now time.Duration) {
 	f := Frame{At: now, Node: t.node, Dev: t.name, Index: index, Out: out, Raw: t.raw, Bytes: packet}
 	if t.node.net.watch != nil {
 		t.node.net.watch(f)
