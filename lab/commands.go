@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
+	"github.com/culvert-net/culvert/lab/internal/sysfs"
 	"github.com/culvert-net/culvert/lab/proc"
 )
 
@@ -25,5 +26,7 @@ func commands() proc.Table {
 	return all
 }
 
-// files are the lab's own files.
-func files() []proc.FileFunc { return []proc.FileFunc{sysctl.Open} }
+// files are the lab's own files, and paths their names.
+func files() []proc.FileFunc { return []proc.FileFunc{sysctl.Open, sysfs.Open} }
+
+func paths() []func(*proc.Proc) []string { return []func(*proc.Proc) []string{sysctl.Paths, sysfs.Paths} }

@@ -67,7 +67,7 @@ func New(c Config) (*Lab, error) {
 	table := commands()
 	maps.Copy(table, c.Commands)
 	sys := &proc.System{
-		Net: net, Sched: proc.NewScheduler(net), Table: table, Files: files(), TempDir: temp,
+		Net: net, Sched: proc.NewScheduler(net), Table: table, Files: files(), Paths: paths(), TempDir: temp,
 		Stderr: &stderr{orDiscard(c.Stderr)}, Verbose: c.Verbose,
 	}
 	l := &Lab{sys: sys, shells: shell.New(sys)}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,15 +26,28 @@ const seed = 1
 func run(t *testing.T, name, script string, params ...string) string {
 	t.Helper()
 	var out bytes.Buffer
-	l, err := lab.New(lab.Config{Seed: seed, Stdout: &out, Stderr: &out, Dir: t.TempDir()})
+	runTo(t, &out, &out, name, script, params...)
+	return out.String()
+}
+
+// runOut is run without standard error.
+func runOut(t *testing.T, name, script string, params ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	runTo(t, &out, io.Discard, name, script, params...)
+	return out.String()
+}
+
+func runTo(t *testing.T, stdout, stderr io.Writer, name, script string, params ...string) {
+	t.Helper()
+	l, err := lab.New(lab.Config{Seed: seed, Stdout: stdout, Stderr: stderr, Dir: t.TempDir()})
 	require.NoError(t, err)
 	status, err := l.Run(name, script, params...)
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	if status != 0 {
-		fmt.Fprintf(&out, "exit %d\n", status)
+		fmt.Fprintf(stdout, "exit %d\n", status)
 	}
-	return out.String()
 }
 
 // TestScripts runs testdata/scripts: each file is a script, a line "-- want --", and what it prints. -update writes the latter.

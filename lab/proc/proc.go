@@ -44,6 +44,9 @@ type System struct {
 	// Files open the files that are the lab's own, such as those in /proc/sys. Each returns false for those that are not.
 	Files []FileFunc
 
+	// Paths name the files that Files open, for those who look for them: test, and the shell's *.
+	Paths []func(p *Proc) []string
+
 	// TempDir is the run's own directory for temporary files.
 	TempDir string
 
@@ -52,19 +55,6 @@ type System struct {
 
 	// Verbose are remarks of the lab itself (-v); nil: nobody reads them.
 	Verbose io.Writer
-}
-
-// FileFunc opens a file of the lab's own, by its absolute name; flag is os.OpenFile's. false: it is none.
-type FileFunc func(p *Proc, name string, flag int) (io.ReadWriteCloser, bool, error)
-
-// OpenVirtual opens a file of the lab's own, and returns false if it is none.
-func (s *System) OpenVirtual(p *Proc, name string, flag int) (io.ReadWriteCloser, bool, error) {
-	for _, open := range s.Files {
-		if f, ok, err := open(p, name, flag); ok {
-			return f, true, err
-		}
-	}
-	return nil, false, nil
 }
 
 // Position is where in a script a command stands.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,7 @@ func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.Fi
 		return sh.readPipe(number)
 	}
 	if text, ok := sh.sources[path]; ok {
-		return &virtual{Reader: strings.NewReader(text)}, nil
+		return proc.TextFile(text), nil
 	}
 	p := sh.process(hc, "")
 	f, ok, err := sh.sys.OpenVirtual(p, p.Path(path), flag)
@@ -53,17 +54,30 @@ func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.Fi
 	return f, nil
 }
 
-// virtual is a file of ours that is read.
-type virtual struct{ io.Reader }
+// stat is the interpreter's way to look whether a file exists.
+func (sh *shell) stat(_ context.Context, name string, follow bool) (fs.FileInfo, error) {
+	if info, ok := sh.sys.StatVirtual(sh.proc, name); ok {
+		return info, nil
+	}
+	if follow {
+		return os.Stat(name)
+	}
+	return os.Lstat(name)
+}
 
-func (*virtual) Write([]byte) (int, error) { return 0, os.ErrPermission }
-func (*virtual) Close() error              { return nil }
+// readDir is the interpreter's way to find what * stands for.
+func (sh *shell) readDir(_ context.Context, name string) ([]fs.DirEntry, error) {
+	if entries, ok := sh.sys.ReadVirtualDir(sh.proc, name); ok {
+		return entries, nil
+	}
+	return os.ReadDir(name)
+}
 
 // textTools are the machine's commands that scripts may use, beside the lab's own: they work on text and files, and know nothing
 // of networks.
 const textTools = " awk gawk mawk nawk sed sort grep egrep fgrep head tail cut tr paste uniq wc tac nl rev diff cmp comm join column " +
 	"fmt fold expand unexpand od xxd hexdump md5sum sha1sum sha256sum cksum base64 basename dirname bc dc expr seq tee ls stat mkdir " +
-	"rmdir rm cp mv ln touch chmod mktemp realpath readlink split tsort jq env printenv "
+	"rmdir rm cp mv ln touch chmod mktemp realpath readlink split tsort jq printenv "
 
 // external runs one of the machine's text tools. It takes no virtual time.
 func (s *Shells) external(p *proc.Proc, args []string) int {

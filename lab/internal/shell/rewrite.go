@@ -48,6 +48,7 @@ type rewriter struct {
 // rewrite changes a parsed text in place.
 func rewrite(f *syntax.File, pipes *int) error {
 	r := &rewriter{file: f.Name, pipes: pipes}
+	syntax.Walk(f, r.conditions)
 	var path []syntax.Node
 	syntax.Walk(f, func(n syntax.Node) bool {
 		if n != nil {
@@ -63,6 +64,39 @@ func rewrite(f *syntax.File, pipes *int) error {
 		return r.errs[0]
 	}
 	return nil
+}
+
+// condition lets no failure in the subshells of a condition end them under set -e: the interpreter knows that of the other parts.
+func (r *rewriter) condition(stmts ...*syntax.Stmt) {
+	for _, s := range stmts {
+		switch c := s.Cmd.(type) {
+		case *syntax.Subshell:
+			c.Stmts = append([]*syntax.Stmt{call(s.Pos(), "set", "+e")}, c.Stmts...)
+		case *syntax.Block:
+			r.condition(c.Stmts...)
+		case *syntax.BinaryCmd:
+			r.condition(c.X, c.Y)
+		}
+	}
+}
+
+// conditions finds the conditions. It must be done before anything is rewritten.
+func (r *rewriter) conditions(n syntax.Node) bool {
+	switch n := n.(type) {
+	case *syntax.Stmt:
+		if n.Negated {
+			r.condition(&syntax.Stmt{Position: n.Position, Cmd: n.Cmd})
+		}
+	case *syntax.BinaryCmd:
+		if n.Op == syntax.AndStmt || n.Op == syntax.OrStmt {
+			r.condition(n.X)
+		}
+	case *syntax.IfClause:
+		r.condition(n.Cond...)
+	case *syntax.WhileClause:
+		r.condition(n.Cond...)
+	}
+	return true
 }
 
 // node rewrites a node whose children are done.
@@ -128,12 +162,12 @@ func (r *rewriter) pipe(s *syntax.Stmt, c *syntax.BinaryCmd) {
 	pos := s.Pos()
 	*r.pipes++
 	id := strconv.Itoa(*r.pipes)
-	from := &syntax.Stmt{Position: pos, Cmd: subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id)}}
-	if c.Op == syntax.PipeAll {
+	if c.Op == syntax.PipeAll { // X |& Y is X 2>&1 | Y
 		both := redirect(syntax.DplOut, pos, "1")
 		both.N = lit(pos, "2")
-		from.Redirs = append(from.Redirs, both)
+		c.X.Redirs = append(c.X.Redirs, both)
 	}
+	from := &syntax.Stmt{Position: pos, Cmd: subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id)}}
 	to := &syntax.Stmt{Position: pos, Cmd: subshell(pos, c.Y), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, pipeDir+id)}}
 	s.Cmd = block(or(from, call(pos, "__lab_failed", id, "$?")), or(to, call(pos, "__lab_failed", id, "$?", "last")), call(pos, "__lab_piped", id))
 	if s.Negated {
@@ -141,11 +175,22 @@ func (r *rewriter) pipe(s *syntax.Stmt, c *syntax.BinaryCmd) {
 	}
 }
 
-// redirect puts the line in front of the name of a file.
+// redirect puts the line in front of the name of a file. What the interpreter would quietly not do is refused.
 func (r *rewriter) redirect(d *syntax.Redirect) {
+	if d.N != nil && d.N.Value != "0" && d.N.Value != "1" && d.N.Value != "2" {
+		r.refuse(d.Pos(), "file descriptor "+d.N.Value)
+	}
 	switch d.Op {
-	case syntax.RdrIn, syntax.RdrOut, syntax.AppOut, syntax.RdrAll, syntax.AppAll, syntax.RdrClob:
+	case syntax.RdrClob: // there is no noclobber
+		d.Op = syntax.RdrOut
+	case syntax.RdrIn, syntax.RdrOut, syntax.AppOut, syntax.RdrAll, syntax.AppAll:
+	case syntax.DplOut, syntax.DplIn:
+		r.duplicate(d)
+		return
+	case syntax.Hdoc, syntax.DashHdoc, syntax.WordHdoc:
+		return
 	default:
+		r.refuse(d.Pos(), "the redirection "+d.Op.String())
 		return
 	}
 	if first, ok := d.Word.Parts[0].(*syntax.Lit); ok && strings.HasPrefix(first.Value, "~") {
@@ -153,6 +198,15 @@ func (r *rewriter) redirect(d *syntax.Redirect) {
 	}
 	line := lit(d.Pos(), fmt.Sprintf("%s%d:", lineDir, d.Pos().Line()))
 	d.Word.Parts = append([]syntax.WordPart{line}, d.Word.Parts...)
+}
+
+// duplicate lets only those duplications by that the interpreter knows.
+func (r *rewriter) duplicate(d *syntax.Redirect) {
+	switch to := d.Word.Lit(); {
+	case to == "-" || d.Op == syntax.DplOut && (to == "1" || to == "2"):
+	default:
+		r.refuse(d.Pos(), "the redirection "+d.Op.String()+to)
+	}
 }
 
 // parts rewrites the expansions of a word.
@@ -240,7 +294,7 @@ func call(pos syntax.Pos, words ...string) *syntax.Stmt {
 }
 
 func isPlain(r rune) bool {
-	return r == '_' || r == ':' || r == '/' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	return r == '_' || r == ':' || r == '/' || r == '+' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
 func block(stmts ...*syntax.Stmt) *syntax.Block {

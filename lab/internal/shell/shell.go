@@ -74,6 +74,8 @@ func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) 
 		interp.CallHandler(sh.call),
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return sh.exec }),
 		interp.OpenHandler(sh.openFile),
+		interp.StatHandler(sh.stat),
+		interp.ReadDirHandler2(sh.readDir),
 	)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)

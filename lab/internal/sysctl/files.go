@@ -28,7 +28,26 @@ func Open(p *proc.Proc, name string, flag int) (io.ReadWriteCloser, bool, error)
 		return &file{node: p.Node, key: key}, true, errno(err)
 	}
 	value, err := Get(p.Node, key)
-	return &file{Reader: strings.NewReader(value + "\n")}, true, errno(err)
+	return proc.TextFile(value + "\n"), true, errno(err)
+}
+
+// Paths returns the names of all files.
+func Paths(p *proc.Proc) []string {
+	var all []string
+	for _, k := range Keys() {
+		before, after, star := strings.Cut(k.Pattern, "*")
+		if !star {
+			all = append(all, root+k.Pattern)
+			continue
+		}
+		for _, dev := range []string{"all", "default"} {
+			all = append(all, root+before+dev+after)
+		}
+		for _, l := range p.Node.E.Links() {
+			all = append(all, root+before+l.Name+after)
+		}
+	}
+	return all
 }
 
 // errno makes our faults the system's, whose texts the tools print.

@@ -13,7 +13,12 @@ import (
 
 // Commands are the package's.
 func Commands() proc.Table {
-	return proc.Table{"sleep": sleep, "cat": cat, "timeout": timeout, "bash": shell, "sh": shell}
+	return proc.Table{
+		"sleep": sleep, "cat": cat, "timeout": timeout, "date": date, "which": which, "xargs": xargs, "env": env,
+		"bash": shell, "sh": shell,
+		"sudo": launcher, "nohup": launcher, "setsid": launcher, "nice": launcher, "stdbuf": launcher,
+		"modprobe": nothing, "sync": nothing, "clear": nothing,
+	}
 }
 
 // sleep lets virtual time go by.
