@@ -200,3 +200,13 @@ func (d *Device) left(frame []byte) {
 		t.show(d.Node.E.Index(d.Name), true, frame, d.Node.Now())
 	}
 }
+
+// MTU returns a device's MTU as Linux shows it: that of lo is one more than what an IPv4 packet can have.
+func MTU(l engine.LinkInfo) int {
+	if l.Kind == engine.KindLoopback && l.MTU == loopbackMTU-1 {
+		return loopbackMTU
+	}
+	return l.MTU
+}
+
+const loopbackMTU = 64 * 1024 // drivers/net/loopback.c

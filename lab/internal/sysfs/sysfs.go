@@ -33,7 +33,7 @@ func attributes() []attribute {
 	}
 	return []attribute{
 		{"address", func(_ *network.Node, l engine.LinkInfo) string { return l.MAC.String() }},
-		{"mtu", func(_ *network.Node, l engine.LinkInfo) string { return strconv.Itoa(l.MTU) }},
+		{"mtu", func(_ *network.Node, l engine.LinkInfo) string { return strconv.Itoa(network.MTU(l)) }},
 		{"ifindex", func(_ *network.Node, l engine.LinkInfo) string { return number(uint64(l.Index)) }},
 		{"iflink", func(n *network.Node, l engine.LinkInfo) string {
 			if d := n.Device(l.Name); d != nil && d.Peer != nil {

@@ -130,12 +130,11 @@ func runEach(p *proc.Proc, args []string, groups [][]string, replace string) int
 				command = append(command, strings.ReplaceAll(a, replace, group[0]))
 			}
 		}
-		child := p.With(strings.NewReader(""), nil, nil)
-		if command[0] == "echo" {
-			p.Printf("%s\n", strings.Join(command[1:], " "))
-		} else if s := child.Exec(command); s == 127 {
+		switch s := p.With(strings.NewReader(""), nil, nil).Exec(command); s {
+		case 0:
+		case 127:
 			return s
-		} else if s != 0 {
+		default:
 			status = 123
 		}
 	}
