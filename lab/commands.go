@@ -29,4 +29,6 @@ func commands() proc.Table {
 // files are the lab's own files, and paths their names.
 func files() []proc.FileFunc { return []proc.FileFunc{sysctl.Open, sysfs.Open} }
 
-func paths() []func(*proc.Proc) []string { return []func(*proc.Proc) []string{sysctl.Paths, sysfs.Paths} }
+func paths() []func(*proc.Proc) []string {
+	return []func(*proc.Proc) []string{sysctl.Paths, sysfs.Paths}
+}

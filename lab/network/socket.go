@@ -14,10 +14,10 @@ import (
 	"github.com/culvert-net/culvert/udp"
 )
 
-// Faults of sockets; the texts are strerror(3)'s.
+// Faults of sockets.
 var (
-	ErrInUse      = errors.New("Address already in use")
-	ErrNoTransmit = errors.New("Operation not supported")
+	ErrInUse      = errors.New("network: address already in use")
+	ErrNoTransmit = errors.New("network: operation not supported")
 )
 
 // Range of ports that a socket without one gets (net.ipv4.ip_local_port_range).

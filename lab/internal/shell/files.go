@@ -112,7 +112,7 @@ func (s *Shells) external(p *proc.Proc, args []string) int {
 
 // notFound says what bash says.
 func (s *Shells) notFound(p *proc.Proc, name string) int {
-	io.WriteString(p.Stderr, p.Pos.String()+": "+name+": command not found\n")
+	fmt.Fprintf(p.Stderr, "%s: %s: command not found\n", p.Pos, name)
 	return 127
 }
 

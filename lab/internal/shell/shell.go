@@ -174,7 +174,7 @@ func (s *Shells) commandFile(p *proc.Proc, args, options []string) int {
 		if err != nil {
 			return p.Fail(127, "%s: %s: %s", p.Name, args[0], words.Strerror(err))
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		name, in = args[0], f
 	}
 	text, err := io.ReadAll(in)
