@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -87,8 +88,16 @@ func New(c Config) (*Lab, error) {
 	return l, nil
 }
 
-// stderr makes the run's standard error a writer that is equal to no other, so that a redirection can be told.
+// stderr makes the run's standard error a writer that is equal to no other, so that a redirection can be told. What set -x shows
+// of words of our own is left out.
 type stderr struct{ io.Writer }
+
+func (w *stderr) Write(b []byte) (int, error) {
+	if bytes.HasPrefix(b, []byte("+")) && bytes.Contains(b, []byte("__lab_")) {
+		return len(b), nil
+	}
+	return w.Writer.Write(b)
+}
 
 func orDiscard(w io.Writer) io.Writer {
 	if w == nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/culvert-net/culvert/lab/network"
@@ -38,8 +40,30 @@ const (
 	SIGTERM Signal = 15
 )
 
+// ParseSignal reads a signal's name or number.
+func ParseSignal(s string) (Signal, bool) {
+	if n, err := strconv.Atoi(s); err == nil {
+		return Signal(n), n >= 0 && n < 65
+	}
+	switch strings.TrimPrefix(strings.ToUpper(s), "SIG") {
+	case "HUP":
+		return SIGHUP, true
+	case "INT":
+		return SIGINT, true
+	case "QUIT":
+		return SIGQUIT, true
+	case "KILL":
+		return SIGKILL, true
+	case "USR1":
+		return SIGUSR1, true
+	case "TERM":
+		return SIGTERM, true
+	}
+	return 0, false
+}
+
 // Interrupted is the error of a wait that a signal has ended. Who gets it ends, and may first print what its real model prints
-// then; every further wait fails in the same way.
+// then, but nothing if it is SIGKILL; every further wait fails in the same way.
 type Interrupted struct{ Signal Signal }
 
 func (e *Interrupted) Error() string { return fmt.Sprintf("proc: signal %d", int(e.Signal)) }
@@ -54,6 +78,7 @@ type Scheduler struct {
 	current *Task
 	ready   []*Task
 	waiting []*Task
+	jobs    []*Task // all but the first that have not ended, in the order of their beginnings
 	pids    int
 	err     error // the network's, which ends the run
 }
@@ -98,6 +123,7 @@ func (s *Scheduler) Err() error { return s.err }
 func (s *Scheduler) Adopt(name string) *Task {
 	t := s.newTask(name)
 	s.ready = append(s.ready, t)
+	s.jobs = append(s.jobs, t)
 	return t
 }
 
@@ -245,6 +271,7 @@ func (t *Task) Status() int { return t.status }
 // End ends the current task and hands the baton on; its goroutine must not use the network any more.
 func (t *Task) End(status int) {
 	t.done, t.status = true, status
+	t.sched.jobs = slices.DeleteFunc(t.sched.jobs, func(other *Task) bool { return other == t })
 	t.ended.Notify()
 	t.sched.pass(t)
 }
@@ -259,11 +286,32 @@ func (s *Scheduler) Join(t *Task) (int, error) {
 	return t.status, nil
 }
 
+// JoinAny waits until one of the tasks has ended, and returns it.
+func (s *Scheduler) JoinAny(tasks ...*Task) (*Task, error) {
+	events := make([]*Event, len(tasks))
+	for i, t := range tasks {
+		events[i] = &t.ended
+	}
+	for {
+		for _, t := range tasks {
+			if t.done {
+				return t, nil
+			}
+		}
+		if err := s.wait(Forever, events...); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Jobs returns the tasks beside the first that have not ended, in the order of their beginnings.
+func (s *Scheduler) Jobs() []*Task { return slices.Clone(s.jobs) }
+
 // Finish kills all tasks but the current one and waits for their ends.
 func (s *Scheduler) Finish() {
 	for len(s.waiting)+len(s.ready) > 0 {
 		for _, t := range slices.Clone(s.waiting) {
-			t.Kill(SIGTERM)
+			t.Kill(SIGKILL)
 		}
 		s.Yield()
 	}

@@ -51,7 +51,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.list, "list", false, "list the samples")
-	flags.BoolVar(&o.verbose, "v", false, "at the end, tell what became of all packets")
+	flags.BoolVar(&o.verbose, "v", false, "tell what bash would not, and at the end what became of all packets")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides everything random: MAC addresses, losses, ports")
 	flags.StringVar(&o.pcapng, "pcapng", "", "write every packet at every device that it crosses to `FILE`, for Wireshark")
 	flags.Usage = func() {
@@ -105,6 +105,9 @@ func load(name string, stdin io.Reader) (string, error) {
 // run runs a script and returns its exit status.
 func (o options) run(name, script string, params []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	config := lab.Config{Seed: o.seed, Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	if o.verbose {
+		config.Verbose = stderr
+	}
 	if name == "-" {
 		config.Stdin = nil // it was the script
 	}

@@ -84,11 +84,18 @@ const builtins = " [ echo false kill printf pwd test true "
 
 // external runs one of the machine's text tools. It takes no virtual time.
 func (s *Shells) external(p *proc.Proc, args []string) int {
-	if strings.Contains(builtins, " "+args[0]+" ") {
-		return s.run(p, p.Pos.File, `"$@"`, nil, args)
+	name := args[0]
+	switch filepath.Dir(name) {
+	case "/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin":
+		name = filepath.Base(name)
 	}
-	if !strings.Contains(textTools, " "+args[0]+" ") {
-		return s.notFound(p, args[0])
+	switch {
+	case strings.Contains(builtins, " "+name+" "):
+		return s.run(p, p.Pos.File, `"$@"`, nil, append([]string{name}, args[1:]...))
+	case strings.Contains(name, "/"):
+		return s.commandFile(p, args, nil) // another script
+	case !strings.Contains(textTools, " "+name+" "):
+		return s.notFound(p, name)
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {

@@ -118,6 +118,9 @@ func (sh *shell) enter(ctx context.Context, hc interp.HandlerContext, _ []string
 
 // wait is the builtin: without arguments for all jobs, else for some, with the status of the last.
 func (sh *shell) wait(_ context.Context, hc interp.HandlerContext, args []string) error {
+	if len(args) == 1 && args[0] == "-n" {
+		return sh.waitAny(hc)
+	}
 	if len(args) == 0 {
 		for _, j := range slices.Clone(sh.jobs[id(hc)]) {
 			if _, err := sh.join(hc, j); err != nil {
@@ -128,9 +131,6 @@ func (sh *shell) wait(_ context.Context, hc interp.HandlerContext, args []string
 	}
 	status := 0
 	for _, arg := range args {
-		if arg == "-n" {
-			continue
-		}
 		j := sh.find(hc, arg)
 		if j == nil {
 			fmt.Fprintf(hc.Stderr, "%s: line %d: wait: %s\n", sh.name, hc.Pos.Line(), noJob(arg))
@@ -143,6 +143,24 @@ func (sh *shell) wait(_ context.Context, hc interp.HandlerContext, args []string
 		}
 	}
 	return exitStatus(status)
+}
+
+// waitAny is wait -n: for whichever job ends first.
+func (sh *shell) waitAny(hc interp.HandlerContext) error {
+	jobs := sh.jobs[id(hc)]
+	if len(jobs) == 0 {
+		return interp.ExitStatus(127)
+	}
+	tasks := make([]*proc.Task, len(jobs))
+	for i, j := range jobs {
+		tasks[i] = j.task
+	}
+	ended, err := sh.sys.Sched.JoinAny(tasks...)
+	if err != nil {
+		return sh.waitFailed(err)
+	}
+	sh.jobs[id(hc)] = slices.DeleteFunc(jobs, func(j *job) bool { return j.task == ended })
+	return exitStatus(ended.Status())
 }
 
 func noJob(arg string) string {
@@ -208,20 +226,6 @@ func (sh *shell) byPID(arg string) *job {
 	return nil
 }
 
-// signals by name.
-var signals = map[string]proc.Signal{
-	"HUP": proc.SIGHUP, "INT": proc.SIGINT, "QUIT": proc.SIGQUIT, "KILL": proc.SIGKILL, "USR1": proc.SIGUSR1, "TERM": proc.SIGTERM,
-}
-
-// ParseSignal reads a signal's name or number.
-func ParseSignal(s string) (proc.Signal, bool) {
-	if n, err := strconv.Atoi(s); err == nil {
-		return proc.Signal(n), n >= 0 && n < 65
-	}
-	sig, ok := signals[strings.TrimPrefix(strings.ToUpper(s), "SIG")]
-	return sig, ok
-}
-
 // kill is the builtin.
 func (sh *shell) kill(_ context.Context, hc interp.HandlerContext, args []string) error {
 	sig := proc.SIGTERM
@@ -236,7 +240,7 @@ func (sh *shell) kill(_ context.Context, hc interp.HandlerContext, args []string
 			name, args = args[0], args[1:]
 		}
 		var ok bool
-		if sig, ok = ParseSignal(name); !ok {
+		if sig, ok = proc.ParseSignal(name); !ok {
 			return fail("%s: invalid signal specification", name)
 		}
 	}

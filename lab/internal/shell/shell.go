@@ -205,6 +205,9 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 	if task.Signal() != 0 {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
 			task.ClearSignal() // the user's ^C ends the command, and the script goes on
+			if sh.sys.Verbose != nil {
+				fmt.Fprintf(sh.sys.Verbose, "lab: %s: %s was interrupted, as by ^C: nothing more would have happened\n", p.Pos, args[0])
+			}
 		} else {
 			task.Dies(status)
 			return errKilled
@@ -261,6 +264,10 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 		return sh.source(ctx, args), nil
 	case "command":
 		return sh.commandBuiltin(args), nil
+	case "type":
+		if len(args) == 2 && sh.sys.Table[args[1]] != nil {
+			return []string{"echo", args[1], "is", "/usr/sbin/" + args[1]}, nil
+		}
 	}
 	return args, nil
 }

@@ -23,3 +23,7 @@ sleep 0.2 & a=$!; sleep 0.1 & b=$!
 wait $b $a; echo "both: $?"
 true && sleep 0.1 & wait
 [ "$a" != "$b" ] && echo "numbers differ"
+(sleep 0.2; exit 5) & (sleep 0.1; exit 6) & wait -n; echo "first: $?"; wait -n; echo "second: $?"
+sleep 50 & sleep 60 & kill $(jobs -p); wait; echo "all killed"
+printf 'echo script $1; exit 3\n' > $TMPDIR/s.sh; chmod +x $TMPDIR/s.sh; bash $TMPDIR/s.sh arg; echo $?
+type cd > /dev/null && command -v cd

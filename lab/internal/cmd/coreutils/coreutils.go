@@ -15,6 +15,7 @@ import (
 func Commands() proc.Table {
 	return proc.Table{
 		"sleep": sleep, "cat": cat, "timeout": timeout, "date": date, "which": which, "xargs": xargs, "env": env,
+		"pkill": pkill, "killall": pkill,
 		"bash": shell, "sh": shell,
 		"sudo": launcher, "nohup": launcher, "setsid": launcher, "nice": launcher, "stdbuf": launcher,
 		"modprobe": nothing, "sync": nothing, "clear": nothing,
@@ -89,11 +90,9 @@ const timeoutStatus = 124
 func timeout(p *proc.Proc, args []string) int {
 	sig := proc.SIGTERM
 	if len(args) > 1 && args[0] == "-s" {
-		switch args[1] {
-		case "INT", "SIGINT", "2":
-			sig = proc.SIGINT
-		case "KILL", "SIGKILL", "9":
-			sig = proc.SIGKILL
+		var ok bool
+		if sig, ok = proc.ParseSignal(args[1]); !ok {
+			return p.Fail(125, "timeout: %s: invalid signal\nTry 'timeout --help' for more information.", args[1])
 		}
 		args = args[2:]
 	}
