@@ -87,7 +87,7 @@ const (
 )
 
 // Neighbour is what [Table.Lookup] finds: a MAC address and a state, in one machine word. The zero Neighbour is none.
-type Neighbour struct{ word uint64 }
+type Neighbour uint64
 
 // The word: MAC address, state, and whether packets may go without telling the table.
 const (
@@ -105,20 +105,20 @@ func wordOf(mac uint64, s State, ready bool) uint64 {
 }
 
 // Ready reports whether a packet may be sent to [Neighbour.MAC] now, without [Table.Output].
-func (n Neighbour) Ready() bool { return n.word&readyBit != 0 }
+func (n Neighbour) Ready() bool { return uint64(n)&readyBit != 0 }
 
 // State returns the state, [StateNone] if the table has no such neighbour.
-func (n Neighbour) State() State { return State(n.word >> stateShift & 0xf) }
+func (n Neighbour) State() State { return State(uint64(n) >> stateShift & 0xf) }
 
 // IsValid reports whether the MAC address is known.
 func (n Neighbour) IsValid() bool { return n.State().in(valid) }
 
 // MAC returns the MAC address, the zero address if it is not known.
-func (n Neighbour) MAC() ethernet.MAC { return macOf(n.word) }
+func (n Neighbour) MAC() ethernet.MAC { return macOf(uint64(n)) }
 
 // MACBits returns the MAC address as a number of 48 bits, most significant byte first: what fits a register and is stored into
 // a header at once.
-func (n Neighbour) MACBits() uint64 { return n.word & macMask }
+func (n Neighbour) MACBits() uint64 { return uint64(n) & macMask }
 
 // String returns n as "0a:58:0a:f4:01:07 REACHABLE".
 func (n Neighbour) String() string {
@@ -129,7 +129,7 @@ func (n Neighbour) String() string {
 }
 
 // shown returns n without what only the packet path cares for.
-func (n Neighbour) shown() Neighbour { return Neighbour{n.word &^ readyBit} }
+func (n Neighbour) shown() Neighbour { return n &^ readyBit }
 
 func macOf(word uint64) ethernet.MAC {
 	return ethernet.MAC{

@@ -320,13 +320,13 @@ func (t *Table) publish(r *record) {
 		mac = 0
 	}
 	word := wordOf(mac, r.state, ready)
-	old := Neighbour{r.published}.shown()
+	old := Neighbour(r.published).shown()
 	if word == r.published {
 		return
 	}
 	r.published = word
 	t.words.Store(r.key, word)
-	if now := (Neighbour{word}).shown(); now != old {
+	if now := Neighbour(word).shown(); now != old {
 		t.file(r, old.State())
 		t.tell(r.key, old, now)
 	}

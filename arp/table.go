@@ -329,8 +329,25 @@ func (t *Table) advance(now time.Duration) { t.now = max(t.now, now) }
 // each interval between timers is noted, so [Entry].Used may lag behind by that interval. Nothing depends on it in the end, as
 // Linux notes nothing while an entry is reachable.
 func (t *Table) Lookup(device, addr uint32) Neighbour {
-	return Neighbour{t.words.Load(keyOf(device, addr))}
+	return Neighbour(t.words.Load(keyOf(device, addr)))
 }
+
+// LookupAll sets neighbours[i] to what Lookup returns for addrs[i], for all addresses. It is for bursts: what of the table is not
+// in the processor's cache is waited for together. There are as many neighbours as addresses, or more.
+func (t *Table) LookupAll(device uint32, addrs []uint32, neighbours []Neighbour) {
+	var keys [batch]uint64
+	for len(addrs) > 0 {
+		n := min(len(addrs), batch)
+		for i, addr := range addrs[:n] {
+			keys[i] = keyOf(device, addr)
+		}
+		wordmap.LoadAll(t.words, keys[:n], neighbours)
+		addrs, neighbours = addrs[n:], neighbours[n:]
+	}
+}
+
+// batch is how many keys LookupAll makes at once.
+const batch = 64
 
 // Output takes a packet for the neighbour addr, big-endian, on a device: it comes back in an action, now or later. source is
 // the address that a request caused by the packet should come from, 0 for any. A nil packet makes the table find the neighbour, or

@@ -207,7 +207,7 @@ func (t *Table) Get(k Key) (Entry, bool) {
 
 func (r *record) entry() Entry {
 	return Entry{
-		MAC: Neighbour{r.published}.MAC(), State: r.state, Used: r.used, Confirmed: r.confirmed, Updated: r.updated,
+		MAC: Neighbour(r.published).MAC(), State: r.state, Used: r.used, Confirmed: r.confirmed, Updated: r.updated,
 		Probes: r.probes, Waiting: r.queue.packets,
 	}
 }

@@ -87,14 +87,14 @@ func (t *Table) remove(r *record) {
 			c.next = r.links[byCreation].next
 		}
 	}
-	old := Neighbour{r.published}.shown()
+	old := Neighbour(r.published).shown()
 	t.all.remove(r)
 	r.state = StateNone
 	t.file(r, old.State())
 	delete(t.records, r.key)
 	t.words.Delete(r.key)
 	t.stats.Destroys++
-	t.tell(r.key, old, Neighbour{})
+	t.tell(r.key, old, 0)
 	if t.spares < t.config.GCThresh3 {
 		*r = record{links: [2]links{byCreation: {next: t.spare}}}
 		t.spare = r

@@ -79,9 +79,9 @@ func (h heard) confirms() bool { return h.reply && h.toHost }
 
 // changesNothing deals with packets that cannot change anything, without the lock: a flood of them disturbs nobody.
 func (t *Table) changesNothing(h heard) bool {
-	n := Neighbour{t.words.Load(h.key)}
+	n := Neighbour(t.words.Load(h.key))
 	switch {
-	case n.word == 0:
+	case uint64(n) == 0:
 		if h.asksUs || t.accepting.Load() && h.unasked() {
 			return false
 		}

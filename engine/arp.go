@@ -50,6 +50,7 @@ func (w *Worker) arpReceive(d *device, b *packet.Buffer) {
 		w.arpExplain(d, p, b)
 		return
 	}
+	w.changed = true
 	d.answer.mu.Lock()
 	v := d.answer.r.Decide(p, !w.group, w.now)
 	d.answer.mu.Unlock()

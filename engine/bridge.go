@@ -63,6 +63,7 @@ func (w *Worker) learn(br *device, mac uint64, d *device) fdb.Outcome {
 	if w.trace != nil && out != fdb.Known {
 		w.note(Step{Stage: StageLearn, Device: br.name, MAC: MACOf(mac), Via: d.name, Text: out.String()})
 	}
+	w.changed = w.changed || out == fdb.Moved
 	if !out.Refused() {
 		w.heard, w.heardBy = mac, d.index
 	}

@@ -56,7 +56,6 @@ func (e *Engine) publishState(s *state) {
 	s.own, s.groups = ownAddrs{}, nil
 	s.vxlans, s.ipips = vxlanIndex{}, ipipIndex{}
 	e.derive(s)
-	e.measure(s)
 	e.state.Store(s)
 	e.ends.forgetAll()
 }
@@ -193,16 +192,4 @@ func (e *Engine) wayOf(device, target uint32) arp.Way {
 		return arp.WayOn
 	}
 	return arp.WayNone
-}
-
-// measure notes whether tables are so large that warming up pays.
-func (e *Engine) measure(s *state) {
-	large := e.config.Warm == WarmOn
-	if e.config.Warm == WarmAuto {
-		large = e.routes.Len() >= warmRoutes || e.neighs.Len() >= warmStations || e.ends.count.Load() >= warmEnds
-		for _, d := range s.devices {
-			large = large || d != nil && d.table() != nil && d.table().Len() >= warmStations
-		}
-	}
-	e.large.Store(large)
 }

@@ -7,13 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/culvert-net/culvert/packet"
 )
 
 // LinkStats are the counters of a device (struct rtnl_link_stats64 of include/uapi/linux/if_link.h).
 type LinkStats struct {
-	RxPackets, RxBytes, RxErrors, RxDropped, Multicast uint64
-	TxPackets, TxBytes, TxErrors, TxDropped            uint64
-	TxCarrier, Collisions                              uint64
+	RxPackets, RxBytes, TxPackets, TxBytes     uint64
+	RxErrors, RxDropped, Multicast             uint64
+	TxErrors, TxDropped, TxCarrier, Collisions uint64
 }
 
 func (s *LinkStats) add(o *LinkStats) {
@@ -170,28 +172,35 @@ func (w *Worker) publish() {
 		w.seen = append(w.seen, make([]LinkStats, n-len(w.seen))...)
 	}
 	for _, i := range w.touched {
-		w.seen[i].add(&w.dev[i].LinkStats)
-		w.dev[i] = devTally{}
+		n := &w.dev[i]
+		w.seen[i].add(&n.LinkStats)
+		n.touched, n.LinkStats = false, LinkStats{}
 	}
 	w.touched = w.touched[:0]
 	w.shown = w.total
 }
 
-// devTally is what a worker counts of a device in a burst.
-type devTally struct {
-	LinkStats
+// devWork is what a worker has of a device: what is to be sent, and what it counted in a burst. Most packets touch the first cache
+// line of it only.
+type devWork struct {
+	queue   []*packet.Buffer // to be given to Output
 	touched bool
+	LinkStats
+	_ uint64 // to 128 bytes
+}
+
+// work returns the worker's part of a device.
+func (w *Worker) work(d *device) *devWork {
+	n := &w.dev[d.index]
+	if !n.touched {
+		n.touched = true
+		w.touched = append(w.touched, d.index)
+	}
+	return n
 }
 
 // count returns the counters of a device for this burst.
-func (w *Worker) count(d *device) *LinkStats {
-	t := &w.dev[d.index]
-	if !t.touched {
-		t.touched = true
-		w.touched = append(w.touched, d.index)
-	}
-	return &t.LinkStats
-}
+func (w *Worker) count(d *device) *LinkStats { return &w.work(d).LinkStats }
 
 // each calls f for every worker, with its published counters locked.
 func (e *Engine) each(f func(*Worker)) {

@@ -100,6 +100,7 @@ func (w *Worker) vxlanLearn(d *device, b *packet.Buffer, vtep uint32) bool {
 		out = w.dry.learnVTEP(d.vxlan.table, fdb.Key(src), vtep)
 	} else {
 		out = d.vxlan.table.Learn(fdb.Key(src), fdb.ToVTEP4(vtep), w.now)
+		w.changed = w.changed || out == fdb.Moved
 	}
 	if w.trace != nil && out != fdb.Known {
 		w.note(Step{Stage: StageLearn, Device: d.name, MAC: MACOf(src), Addr: AddrOf(vtep), Text: out.String()})

@@ -36,10 +36,11 @@ type tunnelEnds struct {
 	variants    map[variant]*end
 
 	// See shortcut.go.
-	adjacencies atomic.Pointer[[]*adjacency] // grows; written with mu held
-	tags        map[uint64]uint32            // by device and gateway
-	adjacentTo  map[uint64][]*adjacency      // by neighbour
-	byMAC       map[uint64][]*adjacency      // by MAC address of the far VTEP
+	adjacencies atomic.Pointer[[]*adjacency]   // grows; written with mu held
+	resolved    atomic.Pointer[resolvedChunks] // by number of the adjacency; likewise
+	tags        map[uint64]uint32              // by device and gateway
+	adjacentTo  map[uint64][]*adjacency        // by neighbour
+	byMAC       map[uint64][]*adjacency        // by MAC address of the far VTEP
 }
 
 // A wayChunk is ways by the lower bits of their number: a packet gets from the index to its way in two steps.
@@ -91,6 +92,7 @@ func (t *tunnelEnds) init(e *Engine) {
 	t.list.Store(&[]*end{})
 	t.ways.Store(&[]*wayChunk{})
 	t.adjacencies.Store(&[]*adjacency{})
+	t.resolved.Store(&resolvedChunks{})
 	t.tags, t.adjacentTo, t.byMAC = map[uint64]uint32{}, map[uint64][]*adjacency{}, map[uint64][]*adjacency{}
 	t.byRemote, t.byNeighbour, t.variants = map[uint32][]*end{}, map[uint64][]*end{}, map[variant]*end{}
 }

@@ -54,8 +54,6 @@ type Engine struct {
 	asleep     map[asleepKey]route.Route // whole routes, of which some next hops are out of use
 	explaining sync.Mutex
 	dry        *Worker // guarded by explaining
-
-	large atomic.Bool // tables are, so that warming up pays
 }
 
 // New returns an engine with one device, lo. It reports every field of the configuration that is wrong.
@@ -122,15 +120,13 @@ type Worker struct {
 	st      *state
 	now     time.Duration
 	busy    bool
-	queues  [][]*packet.Buffer // to be given to Output, by port
-	ready   []uint32           // ports that have any
-	inside  []crossing         // on their way over pairs, lo and calls from callbacks: first in, first out
+	ready   []uint32   // ports that have packets for Output
+	inside  []crossing // on their way over pairs, lo and calls from callbacks: first in, first out
 	misses  []Miss
 	heard   uint64 // the last station that was learned, of whom nothing new is to be learned
 	heardBy uint32 // by this port
-	bursts  uint32
-	warming []warmth
-	warmed  uint64  // what was touched, so that it is
+	flights *burst
+	changed bool    // tables have changed by what a packet did, so that what was resolved may be wrong
 	dry     *dryRun // not nil if nothing may be changed, see Explain
 
 	// Of the packet in hand, and of what came of it.
@@ -145,7 +141,7 @@ type Worker struct {
 	results    []ipfrag.Result
 
 	total   tally
-	dev     []devTally // of this burst
+	dev     []devWork // by index
 	touched []uint32
 
 	mu    sync.Mutex // guards what follows: what others see
@@ -221,9 +217,16 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 	}
 	w.begin(now)
 	d := w.st.device(port)
-	if w.warms() && d != nil {
-		w.warmUp(d, batch)
+	if w.plain(d) {
+		w.burst(d, batch)
+	} else {
+		w.oneByOne(d, batch)
 	}
+	w.end()
+}
+
+// oneByOne lets packets go through one stage after another.
+func (w *Worker) oneByOne(d *device, batch []*packet.Buffer) {
 	for i, b := range batch {
 		batch[i] = nil
 		w.crossed = 0
@@ -232,7 +235,6 @@ func (w *Worker) Process(port uint32, batch []*packet.Buffer, now time.Duration)
 			w.drain()
 		}
 	}
-	w.end()
 }
 
 // begin starts a burst: it looks at the engine's state once, and does what control calls have left to do.
@@ -242,8 +244,7 @@ func (w *Worker) begin(now time.Duration) {
 		c.Store(int64(now)) // workers may overtake each other here by what their clocks differ
 	}
 	if n := len(w.st.devices); n > len(w.dev) {
-		w.dev = append(w.dev, make([]devTally, n-len(w.dev))...)
-		w.queues = append(w.queues, make([][]*packet.Buffer, n-len(w.queues))...)
+		w.dev = append(w.dev, make([]devWork, n-len(w.dev))...)
 	}
 	if w.e.back.any() && w.dry == nil {
 		w.release()
@@ -307,8 +308,8 @@ func (w *Worker) end() {
 func (w *Worker) flush() {
 	for i := 0; i < len(w.ready); i++ { // callbacks may add to it
 		port := w.ready[i]
-		q := w.queues[port]
-		w.queues[port] = q[:0]
+		q := w.dev[port].queue
+		w.dev[port].queue = q[:0]
 		switch {
 		case w.dry != nil:
 			w.dry.take(port, q)
@@ -381,11 +382,13 @@ func (w *Worker) unmake(b *packet.Buffer) {
 	b.Free()
 }
 
-// send queues a packet for Output.
+// send counts what a port sends, and queues it for Output.
 func (w *Worker) send(d *device, b *packet.Buffer) {
-	q := w.queues[d.index]
-	if len(q) == 0 {
+	n := w.work(d)
+	n.TxPackets++
+	n.TxBytes += uint64(b.Len())
+	if len(n.queue) == 0 {
 		w.ready = append(w.ready, d.index)
 	}
-	w.queues[d.index] = append(q, b)
+	n.queue = append(n.queue, b)
 }

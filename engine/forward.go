@@ -282,9 +282,11 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 
 // decrementTTL counts a hop, and brings the checksum in step (RFC 1141); of the two forms of zero it makes 0, as Linux does.
 func decrementTTL(h *[ipv4.HeaderLen]byte) {
-	h[8]--
-	sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x0100
-	binary.BigEndian.PutUint16(h[10:], uint16(sum+(sum+1)>>16))
+	// The eight bytes from TTL to source address as one word: whoever reads them next need not wait for two short stores.
+	w := binary.BigEndian.Uint64(h[8:])
+	sum := uint32(w>>32&0xffff) + 0x0100
+	sum += (sum + 1) >> 16
+	binary.BigEndian.PutUint64(h[8:], (w-1<<56)&^(0xffff<<32)|uint64(uint16(sum))<<32)
 }
 
 // nextHop returns the address that a packet for dst is sent to: the gateway's, or its own.

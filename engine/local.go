@@ -135,6 +135,7 @@ func (w *Worker) deliver(d *device, b *packet.Buffer) bool {
 	}
 	// What becomes of the packet is the callback's matter; what the worker knows of it must survive whatever it sends.
 	trace, group := w.trace, w.group
+	w.changed = true
 	took := w.e.config.Local(w, Delivery{Device: d.index, Header: h, Payload: payload, Buffer: b})
 	w.trace, w.group = trace, group
 	if took {
@@ -276,6 +277,7 @@ func (w *Worker) learnPMTU(dst uint32, mtu, length int) {
 	}
 	if _, changed := w.e.pmtus.Learn(dst, mtu, w.now); changed {
 		w.e.ends.remoteChanged(dst)
+		w.changed = true
 	}
 	if w.trace != nil {
 		w.note(Step{Stage: StagePMTU, Addr: AddrOf(dst), MTU: mtu})

@@ -110,7 +110,6 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 	}
 	switch d.kind {
 	case KindPort:
-		w.sent(d, b)
 		w.send(d, b)
 	case KindVXLAN:
 		w.vxlanSend(d, b)
@@ -150,9 +149,8 @@ func (w *Worker) cross(d *device, b *packet.Buffer) {
 
 // putEthernet writes the header of a frame with an IPv4 packet; addresses are numbers of 48 bits.
 func putEthernet(p *[ethernet.HeaderLen]byte, dst, src uint64) {
-	binary.BigEndian.PutUint64(p[0:], dst<<16|src>>32)
-	binary.BigEndian.PutUint32(p[8:], uint32(src))
-	binary.BigEndian.PutUint16(p[12:], ethernet.TypeIPv4)
+	binary.BigEndian.PutUint64(p[0:], dst<<16)
+	binary.BigEndian.PutUint64(p[6:], src<<16|uint64(ethernet.TypeIPv4))
 }
 
 func be32(b [4]byte) uint32 { return binary.BigEndian.Uint32(b[:]) }

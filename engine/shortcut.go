@@ -1,11 +1,12 @@
 package engine
 
-// Adjacencies of routes that lead into tunnels by way of a gateway: neighbour, FDB entry, VTEP and underlay route resolved in
-// advance, as the inner MAC address and the outer headers. A route's next hop has the adjacency's number, so a packet goes from the
-// routing table to the wire without asking another table. output does the same step by step, and is what remains when there is no
-// adjacency; traced packets always take it.
+// Adjacencies of routes by way of a gateway: what a packet needs to get from the routing table to the wire without asking another
+// table. For a gateway on Ethernet that is its MAC address; for one in a tunnel neighbour, FDB entry, VTEP and underlay route, as
+// the inner MAC address and the outer headers. A route's next hop has the adjacency's number. output does the same step by step, and
+// is what remains when there is no adjacency; traced packets always take it.
 
 import (
+	"math"
 	"slices"
 	"sync/atomic"
 
@@ -16,9 +17,9 @@ import (
 	"github.com/culvert-net/culvert/vxlan"
 )
 
-// adjacency is a gateway on a tunnel device.
+// adjacency is a gateway on a device.
 type adjacency struct {
-	resolved atomic.Pointer[resolved]
+	resolved *atomic.Pointer[resolved]
 	device   uint32
 	gateway  uint32
 
@@ -29,19 +30,43 @@ type adjacency struct {
 	end       *end   // and on this end
 }
 
-// resolved is what packets need of an adjacency. It does not change.
+// A resolvedChunk is resolved adjacencies by the lower bits of their number, as a wayChunk is ways.
+type resolvedChunk [1 << chunkBits]atomic.Pointer[resolved]
+
+// resolved is what packets need of an adjacency. It does not change. With what it points to, which lies behind it, it takes one
+// cache line, or two for VXLAN.
 type resolved struct {
-	mac   uint64 // of the far VTEP
-	out   uint32
-	raw   bool
-	vxlan vxlan.Encapsulator
-	fits  int // greatest packet that leaves whole, in bytes; here, so that the warm-up pass touches both ends of vxlan
-	ipip  ipip.Encapsulator
+	mac   uint64 // of the gateway, or of the far VTEP
+	out   uint32 // device that the packet leaves by; bridges send it on
+	fits  uint16 // greatest packet that leaves whole, in bytes
+	kind  adjacent
+	ipip  *resolvedIPIP
+	vxlan *resolvedVXLAN
 }
 
-// tag returns the number of the adjacency for a gateway, from 1; 0 if there is none, as for devices that are no tunnels.
+type resolvedIPIP struct {
+	resolved
+	encap ipip.Encapsulator
+}
+
+type resolvedVXLAN struct {
+	resolved
+	encap vxlan.Encapsulator
+	last  uint64 // of 128 bytes: who loads it has the second line
+}
+
+// adjacent is the kind of an adjacency.
+type adjacent uint8
+
+const (
+	onLink adjacent = iota // on an Ethernet device
+	byVXLAN
+	byIPIP
+)
+
+// tag returns the number of the adjacency for a gateway, from 1; 0 if there is none, as for tunnels with one remote end.
 func (t *tunnelEnds) tag(d *device, gateway uint32) uint32 {
-	if gateway == 0 || d.vxlan == nil && (d.ipip == nil || d.ipip.remote != 0) {
+	if gateway == 0 || d.ipip != nil && d.ipip.remote != 0 || d.ipip == nil && d.noARP {
 		return 0
 	}
 	key := endKey(d.index, gateway)
@@ -54,30 +79,45 @@ func (t *tunnelEnds) tag(d *device, gateway uint32) uint32 {
 	if len(all) >= t.e.config.MaxAdjacencies {
 		return 0
 	}
-	all = append(all, &adjacency{device: d.index, gateway: gateway}) // readers of the old header do not look behind its end
+	chunks := *t.resolved.Load()
+	if len(all)>>chunkBits == len(chunks) {
+		chunks = append(chunks, new(resolvedChunk)) // readers of the old header do not look behind its end
+		t.resolved.Store(&chunks)
+	}
+	all = append(all, &adjacency{ // likewise
+		device: d.index, gateway: gateway, resolved: &chunks[len(all)>>chunkBits][len(all)&(1<<chunkBits-1)],
+	})
 	t.adjacencies.Store(&all)
 	t.tags[key] = uint32(len(all))
 	t.count.Add(1)
 	return uint32(len(all))
 }
 
+// find returns what an adjacency was resolved to, nil if it is not.
+func (c resolvedChunks) find(tag uint32) *resolved {
+	i := tag - 1
+	return c[i>>chunkBits][i&(1<<chunkBits-1)].Load()
+}
+
+type resolvedChunks []*resolvedChunk
+
 // shortcut sends a packet by an adjacency, and reports whether it did: not if something about the packet or the way is out of the
 // ordinary.
 func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
-	a := (*w.e.ends.adjacencies.Load())[tag-1]
-	r := a.resolved.Load()
+	t := &w.e.ends
+	r := t.resolved.Load().find(tag)
 	if r == nil {
-		if r = w.e.ends.resolveAdjacency(w, od, a); r == nil {
+		if r = t.resolveAdjacency(w, od, (*t.adjacencies.Load())[tag-1]); r == nil {
 			return false
 		}
 	}
 	out := w.st.device(r.out)
-	if w.trace != nil || w.dry != nil || b.Len() > r.fits || out == nil || od.tap != nil || !od.running || b.Hash() == 0 && b.HasVLAN() {
+	if r.kind == onLink || w.trace != nil || w.dry != nil || b.Len() > int(r.fits) || out == nil || od.tap != nil || !od.running || b.Hash() == 0 && b.HasVLAN() {
 		return false
 	}
 	n, bytes := w.count(od), uint64(b.Len())
-	if r.raw {
-		if r.ipip.Encapsulate(b, w.nextID()) != nil {
+	if r.kind == byIPIP {
+		if r.ipip.encap.Encapsulate(b, w.nextID()) != nil {
 			return false
 		}
 	} else {
@@ -86,7 +126,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 			return false
 		}
 		putEthernet((*[ethernet.HeaderLen]byte)(p), r.mac, od.mac)
-		if r.vxlan.Encapsulate(b, w.nextID()) != nil {
+		if r.vxlan.encap.Encapsulate(b, w.nextID()) != nil {
 			_ = b.TrimFront(ethernet.HeaderLen)
 			return false
 		}
@@ -108,19 +148,24 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	}
 	t.mu.Lock()
 	changes := a.changes
-	if key := endKey(a.device, a.gateway); !a.neighbour && d.vxlan != nil {
+	if key := endKey(a.device, a.gateway); !a.neighbour && d.ipip == nil {
 		a.neighbour = true
 		t.adjacentTo[key] = append(t.adjacentTo[key], a)
 	}
 	t.mu.Unlock()
 
 	remote, mac := a.gateway, uint64(0)
-	if d.vxlan != nil {
+	if d.ipip == nil {
 		n := w.neighbour(a.device, a.gateway)
 		if !n.Ready() {
 			return nil
 		}
 		mac = n.MACBits()
+	}
+	if d.vxlan == nil && d.ipip == nil {
+		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, fits: math.MaxUint16})
+	}
+	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
 		vtep, ok := d.vxlan.table.Lookup(fdb.Key(mac)).VTEP4()
 		if !ok {
@@ -133,20 +178,33 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	if i == 0 || y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
 		return nil
 	}
-	r := &resolved{mac: mac, out: y.out, raw: d.ipip != nil}
-	if r.raw {
-		r.ipip, r.fits = y.ipip, min(y.mtu-ipip.OverheadIP, d.mtu)
+	var r *resolved
+	if d.ipip != nil {
+		x := &resolvedIPIP{encap: y.ipip}
+		r, x.kind, x.resolved.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
-		r.vxlan, r.fits = y.vxlan, y.mtu-vxlan.Overhead
+		x := &resolvedVXLAN{encap: y.vxlan}
+		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(y.mtu-vxlan.Overhead)
 	}
+	r.mac, r.out = mac, y.out
+	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
+}
+
+// packetLen returns n as the length of an IPv4 packet.
+func packetLen(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
+
+// keep stores what an adjacency is resolved to, by way of y to n if it leads into a tunnel, unless something changed since changes
+// was read: then it returns nil.
+func (t *tunnelEnds) keep(a *adjacency, changes uint64, n *end, y *way, r *resolved) *resolved {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := (*t.list.Load())[i-1]
-	if a.changes != changes || n.way.Load() != y {
+	if a.changes != changes || n != nil && n.way.Load() != y {
 		return nil
 	}
-	a.end = n
-	n.adjacent = append(n.adjacent, a)
+	if n != nil {
+		a.end = n
+		n.adjacent = append(n.adjacent, a)
+	}
 	a.resolved.Store(r)
 	return r
 }

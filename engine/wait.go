@@ -238,7 +238,6 @@ func (w *Worker) Tick(now time.Duration) time.Duration {
 		e.pmtus.Tick(now)
 	}
 	w.tickDevices()
-	e.measure(w.st)
 	w.end()
 	return e.Next()
 }

@@ -40,7 +40,7 @@ func (t *Table) Append(key Key, to Dest, flags Flags, now time.Duration) error {
 		if !old.IsValid() {
 			return to, flags, nil
 		}
-		if key.isStation() || old.word&kindMask != kindList || to.where&kindMask != kindList {
+		if key.isStation() || uint64(old.Place)&kindMask != kindList || to.where&kindMask != kindList {
 			return to, flags, errUnchanged
 		}
 		// Readers of the old list do not see what is written behind its end.
@@ -102,7 +102,7 @@ func (t *Table) change(
 // confirm notes that an entry which stays as it is was confirmed by hand.
 func (t *Table) confirm(key Key, e Entry, now time.Duration) {
 	m, word := t.mapOf(key)
-	m.Store(word, e.word&^stampMask|stamp(now))
+	m.Store(word, uint64(e.Place)&^stampMask|stamp(now))
 }
 
 func (t *Table) validate(key Key, to Dest, flags Flags) error {
@@ -200,7 +200,7 @@ func (t *Table) without(key Key, old Entry, is func(Remote) bool) bool {
 	case len(rest) == 0:
 		t.drop(key, old, ByControl)
 	default:
-		t.put(key, old, ToRemotes(rest...).forKey(key), old.Flags(), old.word&stampMask, ByControl)
+		t.put(key, old, ToRemotes(rest...).forKey(key), old.Flags(), uint64(old.Place)&stampMask, ByControl)
 	}
 	return true
 }
@@ -217,7 +217,7 @@ func (t *Table) RemoveRemote(addr netip.Addr) int {
 // entries stay. Match must not call methods of the table; see [OnPort], [InDomain] and [AtRemote].
 func (t *Table) Flush(match func(Key, Entry) bool) int {
 	return t.each(func(key Key, e Entry) bool {
-		if isFixed(e.word) || match != nil && !match(key, e) {
+		if isFixed(uint64(e.Place)) || match != nil && !match(key, e) {
 			return false
 		}
 		t.drop(key, e, ByFlush)

@@ -34,6 +34,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
 )
@@ -312,26 +313,31 @@ func (d Dest) String() string {
 	return cmp.Or(strings.Join(words, ", "), "nowhere")
 }
 
-// Place is where a station is, as the packet path needs to know: one word. The zero Place says that there is no entry.
-type Place struct{ word uint64 }
+// Place is where a station is, as the packet path needs to know: one word. 0 says that there is no entry.
+type Place uint64
 
 // IsValid reports whether there is an entry.
-func (p Place) IsValid() bool { return p.word != 0 }
+func (p Place) IsValid() bool { return uint64(p) != 0 }
 
 // Port is [Dest.Port] of the destination.
-func (p Place) Port() (uint32, bool) { return uint32(p.word), p.word&kindMask == kindPort }
+func (p Place) Port() (uint32, bool) { return uint32(uint64(p)), uint64(p)&kindMask == kindPort }
 
 // VTEP4 is [Dest.VTEP4] of the destination.
-func (p Place) VTEP4() (uint32, bool) { return uint32(p.word), p.word&kindMask == kindVTEP }
+func (p Place) VTEP4() (uint32, bool) { return uint32(uint64(p)), uint64(p)&kindMask == kindVTEP }
+
+// IsFrom reports whether p is where from says, and was heard of so lately that [Table.Learn] would have nothing to write.
+func (p Place) IsFrom(from Dest, now time.Duration) bool {
+	return uint64(p)&(whereMask|localBit) == from.where && unitsSince(uint64(p), stamp(now)) < freshUnits && from.isWord()
+}
 
 // IsList reports whether there is more to the destination than fits a word; [Table.Get] has it.
-func (p Place) IsList() bool { return p.word&kindMask == kindList }
+func (p Place) IsList() bool { return uint64(p)&kindMask == kindList }
 
 // Flags returns how the entry was configured; none if it was learned, or added to be like that.
-func (p Place) Flags() Flags { return Flags(p.word & flagMask >> flagShift) }
+func (p Place) Flags() Flags { return Flags(uint64(p) & flagMask >> flagShift) }
 
 // IsLocal reports whether the address is the device's own.
-func (p Place) IsLocal() bool { return p.word&localBit != 0 }
+func (p Place) IsLocal() bool { return uint64(p)&localBit != 0 }
 
 // Entry is all that the table knows of a station. It is a small value and a snapshot.
 type Entry struct {
@@ -344,7 +350,7 @@ func (e Entry) Dest() Dest {
 	if e.list != nil {
 		return Dest{where: kindList, list: e.list}
 	}
-	return Dest{where: e.word & whereMask}
+	return Dest{where: uint64(e.Place) & whereMask}
 }
 
 // String returns e as "port 3 dynamic".

@@ -42,10 +42,10 @@ func age(word, stampNow uint64) time.Duration {
 
 // Age returns how long ago the station was heard, to within a second or so; 0 for entries that are not aged.
 func (p Place) Age(now time.Duration) time.Duration {
-	if isFixed(p.word) {
+	if isFixed(uint64(p)) {
 		return 0
 	}
-	return age(p.word, stamp(now))
+	return age(uint64(p), stamp(now))
 }
 
 // isFixed reports whether an entry is not aged.

@@ -118,15 +118,26 @@ func New(config Config) (*Table, error) {
 // next; for everybody else itself, Lookup finds nothing.
 func (t *Table) Lookup(key Key) Place {
 	if key == 0 { // the map's mark of a free slot
-		return Place{}
+		return 0
 	}
-	return Place{t.entries.Load(uint64(key))}
+	return Place(t.entries.Load(uint64(key)))
+}
+
+// LookupAll sets places[i] to what Lookup returns for keys[i], for all keys. It is for bursts: entries that are not in the
+// processor's cache are waited for together. There are as many places as keys, or more.
+func (t *Table) LookupAll(keys []Key, places []Place) {
+	wordmap.LoadAll(t.entries, keys, places)
+	for i, key := range keys {
+		if key == 0 { // the map's mark of a free slot
+			places[i] = 0
+		}
+	}
 }
 
 // Get returns the entry of key; one that is not valid if there is none.
 func (t *Table) Get(key Key) Entry {
 	m, word := t.mapOf(key)
-	place := Place{m.Load(word)}
+	place := Place(m.Load(word))
 	if place.IsList() {
 		return t.getList(m, key, word)
 	}
@@ -146,12 +157,12 @@ func everyoneWord(key Key) uint64 { return uint64(key.Domain()) + 1 }
 // list tells, and then the word is another one by now.
 func (t *Table) getList(in *wordmap.Map, key Key, mapKey uint64) Entry {
 	for {
-		place := Place{in.Load(mapKey)}
+		place := Place(in.Load(mapKey))
 		if !place.IsList() {
 			return Entry{Place: place}
 		}
 		lists := *t.lists.Load()
-		if i := uint32(place.word); uint64(i) < uint64(len(lists)) {
+		if i := uint32(place); uint64(i) < uint64(len(lists)) {
 			if l := lists[i].Load(); l != nil && l.key == key {
 				return Entry{place, l}
 			}
@@ -196,8 +207,7 @@ func (o Outcome) String() string {
 // they are. Whether a refused frame is to be dropped is the caller's matter: a bridge drops those from its own address,
 // a VTEP those that claim a station pinned elsewhere.
 func (t *Table) Learn(key Key, from Dest, now time.Duration) Outcome {
-	word := t.entries.Load(uint64(key))
-	if word&(whereMask|localBit) == from.where && unitsSince(word, stamp(now)) < freshUnits && from.isWord() && key.isStation() {
+	if Place(t.entries.Load(uint64(key))).IsFrom(from, now) && key.isStation() {
 		return Known
 	}
 	return t.learn(key, from, now)
@@ -218,7 +228,7 @@ func (t *Table) learn(key Key, from Dest, now time.Duration) Outcome {
 	case entry.IsLocal():
 		return t.refuse(Own)
 	case entry.IsValid() && entry.Dest().Equal(from):
-		t.refresh(key, entry.word, stamp(now))
+		t.refresh(key, uint64(entry.Place), stamp(now))
 		return Known
 	case entry.Flags()&Sticky != 0:
 		return t.refuse(Pinned)
@@ -257,14 +267,14 @@ func (t *Table) learnLocked(key Key, from Dest, now time.Duration) Outcome {
 		return Known
 	case entry.Flags()&Sticky != 0:
 		return t.refuse(Pinned)
-	case !isFixed(entry.word) && !t.hasRoom(from):
+	case !isFixed(uint64(entry.Place)) && !t.hasRoom(from):
 		return t.refuse(PortFull)
 	}
 	if from.list != nil && from.list.remotes[0].validate() != nil {
 		return t.refuse(BadDest)
 	}
 	t.put(key, entry, from, entry.Flags(), stamp(now), ByLearning)
-	if !isFixed(entry.word) {
+	if !isFixed(uint64(entry.Place)) {
 		t.heard(now)
 	}
 	if entry.IsValid() {
@@ -326,16 +336,16 @@ func (t *Table) mapOf(key Key) (*wordmap.Map, uint64) {
 
 // put writes an entry in place of the old one, if that is valid, and tells of it.
 func (t *Table) put(key Key, old Entry, to Dest, flags Flags, at uint64, cause Cause) {
-	entry := Entry{Place: Place{to.where | uint64(flags)<<flagShift | at}}
+	entry := Entry{Place: Place(to.where | uint64(flags)<<flagShift | at)}
 	if to.where&kindMask == kindList {
 		entry.list = &list{key: key, remotes: to.list.remotes}
-		entry.word = entry.word&^indexMask | uint64(t.keepList(entry.list))
+		entry.Place = entry.Place&^indexMask | Place(t.keepList(entry.list))
 	}
 	m, word := t.mapOf(key)
-	m.Store(word, entry.word)
+	m.Store(word, uint64(entry.Place))
 	t.wakeToTidy()
-	t.count(old.word, -1)
-	t.count(entry.word, 1)
+	t.count(uint64(old.Place), -1)
+	t.count(uint64(entry.Place), 1)
 	t.freeList(old)
 	t.tell(Change{Key: key, Old: old, New: entry, Cause: cause})
 }
@@ -345,7 +355,7 @@ func (t *Table) drop(key Key, old Entry, cause Cause) {
 	m, word := t.mapOf(key)
 	m.Delete(word)
 	t.wakeToTidy()
-	t.count(old.word, -1)
+	t.count(uint64(old.Place), -1)
 	t.freeList(old)
 	t.tell(Change{Key: key, Old: old, Cause: cause})
 }
@@ -377,7 +387,7 @@ func (t *Table) freeList(e Entry) {
 	if e.list == nil {
 		return
 	}
-	i := uint32(e.word)
+	i := uint32(uint64(e.Place))
 	(*t.lists.Load())[i].Store(nil)
 	t.freeLists = append(t.freeLists, i)
 }

@@ -38,22 +38,20 @@ type EncapConfig struct {
 
 // Encapsulator puts IPv4 packets into IPv4 packets towards one remote end. It does not change after [NewEncapsulator] and
 // is safe for concurrent use.
-type Encapsulator struct {
-	ethernet [ethernet.HeaderLen]byte
+type Encapsulator struct { // 32 bytes: many fit a cache
 	addrs    uint64 // outer source and destination
-	sum      uint32 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
+	ethernet [ethernet.HeaderLen]byte
+	frame    uint8  // where the outer IPv4 header starts: 0 if raw
+	ttl      uint8  // 0 inherits
+	sum      uint16 // of the IPv4 header's words with TOS, length, id, flags and TTL zero
 
-	frame int // where the outer IPv4 header starts: 0 if raw
-
-	tos, tosMask uint64   // outer TOS, and the bits of the inner one to add
-	ecn          [4]uint8 // inner to outer congestion mark
-	ttl          uint8    // 0 inherits
-	df, dfMask   uint64   // outer flags, and the bits of the inner ones to add
-
-	refuse bool // sources that are the tunnel's own ends
+	ecn          uint8 // inner to outer congestion mark: two bits for each
+	tos, tosMask uint8 // outer TOS, and the bits of the inner one to add
+	df, dfMask   uint8 // upper byte of the outer flags, and the bits of the inner ones to add
+	refuse       bool  // sources that are the tunnel's own ends
 }
 
-const wordDF = uint64(ipv4.DontFragment) << 13 // in the word of flags and fragment offset
+const wordDF = uint8(ipv4.DontFragment) << 5 // in the first byte of flags and fragment offset
 
 // NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
 func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
@@ -61,7 +59,7 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 		return nil, err
 	}
 	e := &Encapsulator{
-		frame: ethernet.HeaderLen, tos: uint64(c.TOS &^ 3), ttl: c.TTL, df: wordDF,
+		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
 		refuse: c.Profile == tunnel.RFC,
 		addrs:  uint64(outer.Number(c.Src.As4()))<<32 | uint64(outer.Number(c.Dst.As4())),
 	}
@@ -74,8 +72,8 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	if c.NoPMTUDisc {
 		e.df, e.dfMask = 0, wordDF
 	}
-	for i := range e.ecn {
-		e.ecn[i] = uint8(c.Profile.EncapECN(ipv4.ECN(i)))
+	for mark := range uint8(4) {
+		e.ecn |= uint8(c.Profile.EncapECN(ipv4.ECN(mark))) << (2 * mark)
 	}
 	fields := ipv4.Fields{Protocol: Protocol, Src: c.Src.As4(), Dst: c.Dst.As4()}
 	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.ethernet[:])
@@ -83,7 +81,7 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	e.sum = uint32(checksum.Add(^ip.Checksum(), ^ip.TotalLen()))
+	e.sum = checksum.Add(^ip.Checksum(), ^ip.TotalLen())
 	return e, nil
 }
 
@@ -115,7 +113,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	if n > ipv4.MaxLen-OverheadIP {
 		return ErrTooLong
 	}
-	whole, err := b.Prepend(e.frame + OverheadIP)
+	whole, err := b.Prepend(int(e.frame) + OverheadIP)
 	if err != nil {
 		return err
 	}
@@ -130,7 +128,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	w0 := binary.BigEndian.Uint64(p[OverheadIP:])
 	ttl := p[OverheadIP+8]
 	if w0>>60 != 4 || ttl == 0 {
-		_ = b.TrimFront(e.frame + OverheadIP)
+		_ = b.TrimFront(int(e.frame) + OverheadIP)
 		if w0>>60 != 4 {
 			return ErrInner
 		}
@@ -140,9 +138,9 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 		ttl = e.ttl
 	}
 	total := uint64(OverheadIP + n)
-	tos := e.tos | w0>>48&e.tosMask | uint64(e.ecn[w0>>48&3])
-	flags := e.df | w0&e.dfMask
-	sum := e.sum + uint32(tos+total+flags) + uint32(id) + uint32(ttl)<<8
+	tos := uint64(e.tos | uint8(w0>>48)&e.tosMask | e.ecn>>(w0>>47&6)&3)
+	flags := uint64(e.df|uint8(w0>>8)&e.dfMask) << 8
+	sum := uint32(e.sum) + uint32(tos+total+flags) + uint32(id) + uint32(ttl)<<8
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
 	binary.BigEndian.PutUint64(p[0:], 0x45<<56|tos<<48|total<<32|uint64(id)<<16|flags)
 	binary.BigEndian.PutUint32(p[8:], uint32(ttl)<<24|Protocol<<16|^sum>>16)

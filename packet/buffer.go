@@ -290,6 +290,9 @@ func (b *Buffer) CompleteChecksum() error {
 // if it is no superframe.
 func (b *Buffer) GSO() (t GSOType, size uint16) { return b.gso, b.gsoSize }
 
+// IsSuperframe reports whether the packet is to be cut into segments.
+func (b *Buffer) IsSuperframe() bool { return b.gso != GSONone }
+
 // SetGSO records that the packet is a superframe, to be cut into segments with size bytes of transport payload each.
 func (b *Buffer) SetGSO(t GSOType, size uint16) { b.gso, b.gsoSize = t, size }
 

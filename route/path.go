@@ -10,14 +10,15 @@ import (
 
 // Path is all that a route says but its prefix. It is immutable; routes that say the same have one Path.
 type Path struct {
-	// What packets need is together, in one cache line.
+	// What packets need, in a cache line of its own.
 	first   *NextHop           // of one next hop; nil if there is none, or are several
 	buckets *[bucketCount]byte // of several next hops: which one each slice of the hash space takes
 	only    Next               // first in numbers
 	mtu     uint32
 	kind    Type
 
-	route Route // without a prefix
+	route *Route // without a prefix
+	_     [16]byte
 }
 
 // Next is a next hop in numbers, for the packet path.
@@ -64,7 +65,7 @@ func (p *Path) NextHops() []NextHop { return p.route.NextHops }
 
 // Route returns the route to prefix that says what p does.
 func (p *Path) Route(prefix netip.Prefix) Route {
-	r := p.route
+	r := *p.route
 	r.Prefix = prefix
 	r.NextHops = slices.Clone(r.NextHops)
 	return r
@@ -84,7 +85,7 @@ func (p *Path) Hop(hash uint32) *NextHop {
 func newPath(r Route, buckets *[bucketCount]byte) *Path {
 	r.Prefix = netip.Prefix{}
 	r.NextHops = slices.Clone(r.NextHops)
-	p := &Path{route: r, buckets: buckets, kind: r.Type, mtu: r.MTU}
+	p := &Path{route: &r, buckets: buckets, kind: r.Type, mtu: r.MTU}
 	if len(r.NextHops) == 1 {
 		p.first = &r.NextHops[0]
 		p.only = p.first.Next()

@@ -205,7 +205,7 @@ func (r *rib) release(id uint32) {
 		return
 	}
 	p := r.fib.path(id)
-	r.key = appendKey(r.key[:0], &p.route, p.buckets)
+	r.key = appendKey(r.key[:0], p.route, p.buckets)
 	delete(r.ids, string(r.key))
 	r.fib.freePath(id)
 }
@@ -229,7 +229,7 @@ func alike(a, b *Route) bool {
 
 // twin returns the place of the route of list that is like route, -1 if there is none.
 func (r *rib) twin(list []uint32, route *Route) int {
-	return slices.IndexFunc(list, func(id uint32) bool { return alike(&r.fib.path(id).route, route) })
+	return slices.IndexFunc(list, func(id uint32) bool { return alike(r.fib.path(id).route, route) })
 }
 
 // find returns the place of the first route of list that is the same as route, -1 if there is none, and the place
@@ -237,7 +237,7 @@ func (r *rib) twin(list []uint32, route *Route) int {
 func (r *rib) find(list []uint32, route *Route) (found, place int) {
 	found = -1
 	for i, id := range list {
-		other := &r.fib.path(id).route
+		other := r.fib.path(id).route
 		if found < 0 && same(other, route) {
 			found = i
 		}

@@ -80,6 +80,16 @@ func New(config Config) (*Table, error) {
 // if there is no route.
 func (t *Table) Lookup(dst uint32) *Path { return t.fib.Load().lookup(dst) }
 
+// LookupAll sets paths[i] to what Lookup returns for dst[i], for all destinations. It is for bursts: what of the table is not in the
+// processor's cache is waited for together. There are as many paths as destinations, or more.
+func (t *Table) LookupAll(dst []uint32, paths []*Path) {
+	fib := t.fib.Load()
+	paths = paths[:len(dst)]
+	for i, d := range dst {
+		paths[i] = fib.lookup(d)
+	}
+}
+
 // LookupAddr is [Table.Lookup] of an address of either family; IPv4 in IPv6 is looked up as IPv4. It returns nil for the
 // zero Addr.
 func (t *Table) LookupAddr(dst netip.Addr) *Path {
@@ -167,7 +177,7 @@ func (t *Table) Delete(m Match) (Route, error) {
 	defer t.unlock()
 	var gone []*Path
 	if m.Prefix.IsValid() && m.Prefix == m.Prefix.Masked() {
-		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(&p.route) })
+		gone = t.rib.cut(m.Prefix, true, func(p *Path) bool { return m.fits(p.route) })
 	}
 	if len(gone) == 0 {
 		hint := ""

@@ -109,6 +109,9 @@ func (t *trie) lookup(dst uint32) *Path {
 	if s == inFull && nodes != nil {
 		return t.lookupFull(nodes, i, dst, before)
 	}
+	if p := t.path(s & maxPaths); t.reused.Load() == before {
+		return p
+	}
 	return t.lookupAgain(dst)
 }
 

@@ -52,25 +52,21 @@ type EncapConfig struct {
 // Encapsulator puts frames into VXLAN towards one remote VTEP. It does not change after [NewEncapsulator] and is safe
 // for concurrent use.
 type Encapsulator struct {
-	template [Overhead]byte
-	sum      uint32 // of the IPv4 header's words with length and id zero, and TOS, TTL and flags zero if inherited
-	pseudo   uint16 // sum of the UDP pseudo-header without the length
-
-	word0 uint64 // first eight bytes of the IPv4 header as a number, zero where sum has them zero
-	word1 uint32 // next four bytes, without the checksum
-	udp   uint64 // the UDP header as a number, without source port, length and checksum
-
-	frame    int // where the outer IPv4 header starts: 0 if raw
-	ports    tunnel.Ports
-	hasher   flow.Hasher
-	checksum bool
-	plain    bool // nothing is inherited but the congestion mark, and the like: see general
-
-	tosMask    uint8    // bits of the inner TOS to take
-	ecn        [4]uint8 // inner to outer congestion mark
-	ttl        uint8    // where there is none to inherit
+	// What each packet needs is in 64 bytes, a cache line; of the template, lengths, id, checksums and source port are zero.
+	template   [Overhead]byte
+	frame      uint8  // where the outer IPv4 header starts: 0 if raw
+	ttl        uint8  // where there is none to inherit
+	sum        uint32 // of the IPv4 header's words with length and id zero, and TOS, TTL and flags zero if inherited
+	ports      tunnel.Ports
+	plain      bool // nothing is inherited but the congestion mark, and the like: see general
+	checksum   bool
 	inheritTTL bool
-	dfMask     uint16 // flags to take
+	tosMask    uint8 // bits of the inner TOS to take
+
+	hasher flow.Hasher // asked if the buffer carries no hash
+	ecn    [4]uint8    // inner to outer congestion mark
+	dfMask uint16      // flags to take
+	pseudo uint16      // sum of the UDP pseudo-header without the length
 }
 
 const (
@@ -154,9 +150,9 @@ func (e *Encapsulator) lay(c EncapConfig) error {
 	}
 	e.sum = uint32(checksum.Add(^ip.Checksum(), ^ip.TotalLen()))
 	e.pseudo = checksum.PseudoHeader(fields.Src, fields.Dst, udp.Protocol, 0)
-	e.word0 = binary.BigEndian.Uint64(t[ipAt:]) &^ (0xffff << 32) // without the total length
-	e.word1 = binary.BigEndian.Uint32(t[ipAt+8:]) &^ 0xffff       // without the checksum
-	e.udp = uint64(ports.DstPort) << 32
+	clear(t[ipAt+2 : ipAt+4])   // total length
+	clear(t[ipAt+10 : ipAt+12]) // checksum
+	clear(t[udpAt+4 : udpAt+6]) // length
 	return nil
 }
 
@@ -193,7 +189,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	}
 	p := (*[need]byte)(packet)
 	w0 := binary.BigEndian.Uint64(p[in:])
-	if binary.BigEndian.Uint64(p[in-2:])>>40 != uint64(ethernet.TypeIPv4)<<8|0x45 {
+	if binary.BigEndian.Uint16(p[in-2:]) != ethernet.TypeIPv4 || w0>>56 != 0x45 {
 		_ = b.TrimFront(Overhead)
 		return e.general(b, id)
 	}
@@ -203,7 +199,7 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 		b.SetHash(hash)
 	}
 	total := uint64(OverheadIP + n)
-	word0, sum := e.word0|total<<32|uint64(id)<<16, e.sum+uint32(total)+uint32(id)
+	word0, sum := binary.BigEndian.Uint64(e.template[ip:])|total<<32|uint64(id)<<16, e.sum+uint32(total)+uint32(id)
 	if mark := p[in+1] & 3; mark != 0 {
 		mark = e.ecn[mark]
 		word0 |= uint64(mark) << 48
@@ -212,8 +208,9 @@ func (e *Encapsulator) Encapsulate(b *packet.Buffer, id uint16) error {
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
 	*(*[Overhead]byte)(p[:]) = e.template
 	binary.BigEndian.PutUint64(p[ip:], word0)
-	binary.BigEndian.PutUint32(p[ip+8:], e.word1|^sum>>16)
-	binary.BigEndian.PutUint64(p[ip+20:], e.udp|uint64(e.ports.Port(hash))<<48|(total-ipv4.HeaderLen)<<16)
+	binary.BigEndian.PutUint16(p[ip+10:], ^uint16(sum>>16))
+	binary.BigEndian.PutUint16(p[ip+20:], e.ports.Port(hash))
+	binary.BigEndian.PutUint16(p[ip+24:], uint16(total-ipv4.HeaderLen))
 	return nil
 }
 
@@ -239,19 +236,25 @@ func (e *Encapsulator) EncapsulateFrom(b *packet.Buffer, id, srcPort uint16) err
 	if total > ipv4.MaxLen {
 		return ErrTooLong
 	}
-	p, err := b.Prepend(e.frame + OverheadIP)
+	frame := int(e.frame)
+	p, err := b.Prepend(frame + OverheadIP)
 	if err != nil {
 		return err
 	}
-	copy(p[:e.frame+OverheadIP], e.template[ethernet.HeaderLen-e.frame:])
+	copy(p[:frame+OverheadIP], e.template[ethernet.HeaderLen-frame:])
 
-	p = p[e.frame:]
+	p = p[frame:]
 	tos, ttl, flags := e.inherit(p[OverheadIP:])
 	sum := e.sum + uint32(tos) + uint32(total) + uint32(id) + uint32(ttl)<<8 + uint32(flags)
 	sum += bits.RotateLeft32(sum, 16) // the upper half is now the folded sum
-	binary.BigEndian.PutUint64(p[0:], e.word0|uint64(tos)<<48|uint64(total)<<32|uint64(id)<<16|uint64(flags))
-	binary.BigEndian.PutUint32(p[8:], e.word1|uint32(ttl)<<24|^sum>>16)
-	binary.BigEndian.PutUint64(p[20:], e.udp|uint64(srcPort)<<48|uint64(total-ipv4.HeaderLen)<<16)
+	p[1] |= tos
+	binary.BigEndian.PutUint16(p[2:], uint16(total))
+	binary.BigEndian.PutUint16(p[4:], id)
+	p[6] |= uint8(flags >> 8)
+	p[8] |= ttl
+	binary.BigEndian.PutUint16(p[10:], ^uint16(sum>>16))
+	binary.BigEndian.PutUint16(p[20:], srcPort)
+	binary.BigEndian.PutUint16(p[24:], uint16(total-ipv4.HeaderLen))
 	if e.checksum {
 		e.putChecksum(b, p)
 	}
@@ -278,7 +281,7 @@ func (e *Encapsulator) insertTag(b *packet.Buffer) error {
 		return ErrInnerShort
 	case b.Len() > ipv4.MaxLen-OverheadIP-ethernet.TagLen:
 		return ErrTooLong
-	case b.Headroom() < ethernet.TagLen+e.frame+OverheadIP:
+	case b.Headroom() < ethernet.TagLen+int(e.frame)+OverheadIP:
 		return packet.ErrHeadroom
 	}
 	return b.InsertVLAN()

@@ -93,7 +93,7 @@ func (c *Capture) Expect(want string) {
 		gots = append(gots, line)
 	}
 	if got, want := strings.Join(gots, "\n"), strings.Join(wants, "\n"); got != want {
-		c.net.tb.Errorf("on %s, at %v:\n%s\nwant:\n%s", c.name, c.net.now, c.net.diff(gots, wants), want)
+		c.net.tb.Errorf("on %s, at %v:\n%s\nwant:\n%s", c.name, c.net.Now(), c.net.diff(gots, wants), want)
 	}
 }
 

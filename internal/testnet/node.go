@@ -14,17 +14,16 @@ import (
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
+	"github.com/culvert-net/culvert/internal/simnet"
 	"github.com/culvert-net/culvert/ipv4"
-	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
 	"github.com/culvert-net/culvert/udp"
 )
 
 // Node is an engine with a host stack of a few lines, which listens to ICMP and to what Listen says.
 type Node struct {
+	*simnet.Node
 	Name string
-	E    *engine.Engine
-	Pool *packet.Pool
 
 	// Received is what the node itself got: ICMP, and what Listen asked for. Echo requests, which the engine answers, are not.
 	Received []Packet
@@ -32,14 +31,8 @@ type Node struct {
 	// Lent is how many buffers the test itself has taken from Pool and not given back.
 	Lent int
 
-	// Overruns are frames that the pool had no buffer for; Unplugged those that left by a port without a wire.
-	Overruns, Unplugged int
-
 	net       *Net
-	ports     map[uint32]*side
 	listening map[socket]bool
-	given     uint64 // packets given to the engine
-	left      uint64 // frames that it gave to Output
 	pings     uint16 // sent
 }
 
@@ -65,58 +58,10 @@ type Packet struct {
 // String describes the packet in a line: see [Brief].
 func (p Packet) String() string { return Brief(p.Bytes, true) }
 
-// ---- the engine's callbacks
-
-// output puts frames on the port's wire.
-func (n *Node) output(port uint32, batch []*packet.Buffer) {
-	for _, b := range batch {
-		n.left++
-		if s := n.ports[port]; s != nil {
-			s.wire.put(s.wire.other(s), s.name, b.Bytes())
-		} else {
-			n.Unplugged++
-		}
-		b.Free()
-	}
-}
-
-// receive gives frames to the engine.
-func (n *Node) receive(port uint32, frames [][]byte) {
-	batch := make([]*packet.Buffer, 0, len(frames))
-	for _, frame := range frames {
-		b := n.buffer(frame)
-		if b == nil {
-			n.Overruns++
-			continue
-		}
-		batch = append(batch, b)
-	}
-	n.given += uint64(len(batch))
-	n.E.Process(port, batch, n.net.now)
-	for i, b := range batch {
-		if b != nil {
-			n.net.tb.Errorf("testnet: %s: Process left entry %d of its batch", n.Name, i)
-		}
-	}
-}
-
-// buffer returns a buffer that holds a copy of b, or nil.
-func (n *Node) buffer(b []byte) *packet.Buffer {
-	buf := n.Pool.Get()
-	if buf == nil {
-		return nil
-	}
-	if err := buf.SetBytes(b); err != nil {
-		buf.Free()
-		return nil
-	}
-	return buf
-}
-
 // local is the host stack: it keeps a copy of what it listens to.
 func (n *Node) local(_ *engine.Worker, d engine.Delivery) bool {
 	p := Packet{
-		At: n.net.now, Device: n.E.Name(d.Device), Src: netip.AddrFrom4(d.Header.Src()), Dst: netip.AddrFrom4(d.Header.Dst()),
+		At: n.Now(), Device: n.E.Name(d.Device), Src: netip.AddrFrom4(d.Header.Src()), Dst: netip.AddrFrom4(d.Header.Dst()),
 		Protocol: d.Header.Protocol(), TTL: d.Header.TTL(), TOS: d.Header.TOS(), ID: d.Header.ID(), DF: d.Header.DF(),
 		Payload: bytes.Clone(d.Payload), Bytes: bytes.Clone(d.Buffer.Bytes()),
 	}
@@ -301,26 +246,6 @@ func parsePrefix(text string) (netip.Prefix, error) {
 
 // ---- sending
 
-// Send sends a packet of the node's own with this payload.
-func (n *Node) Send(s engine.Send, payload []byte) error {
-	b := n.buffer(payload)
-	if b == nil {
-		return engine.ErrNoRoom
-	}
-	n.given++
-	return n.E.Send(b, s, n.net.now)
-}
-
-// SendPacket sends a whole IPv4 packet of the node's own.
-func (n *Node) SendPacket(packet []byte) error {
-	b := n.buffer(packet)
-	if b == nil {
-		return engine.ErrNoRoom
-	}
-	n.given++
-	return n.E.SendPacket(b, n.net.now)
-}
-
 // UDP sends a datagram with its checksum. A From without address takes what the engine chooses.
 func (n *Node) UDP(from, to netip.AddrPort, data []byte) error {
 	src := from.Addr()
@@ -381,7 +306,7 @@ func (n *Node) Ping(to string) Answer {
 // PingWith is Ping with another request.
 func (n *Node) PingWith(to string, e Echo) Answer {
 	n.net.tb.Helper()
-	sent, seq := n.net.now, n.pings+1
+	sent, seq := n.Now(), n.pings+1
 	before := len(n.Received)
 	if err := n.PingStart(to, e); err != nil {
 		return Answer{Err: err}
@@ -399,8 +324,8 @@ func (n *Node) PingWith(to string, e Echo) Answer {
 			}
 		}
 		before = len(n.Received)
-		if !n.net.step(sent+wait, false) {
-			n.net.now = max(n.net.now, sent+wait)
+		if !n.net.step(sent + wait) {
+			n.net.sim.MoveTo(sent + wait)
 			return Answer{Err: ErrNoAnswer}
 		}
 	}

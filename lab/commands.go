@@ -1,0 +1,34 @@
+package lab
+
+// The words of the language: one package for each topic, each with a Commands function.
+
+import (
+	"maps"
+
+	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
+	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
+	"github.com/culvert-net/culvert/lab/internal/sysctl"
+	"github.com/culvert-net/culvert/lab/internal/sysfs"
+	"github.com/culvert-net/culvert/lab/proc"
+)
+
+// commands returns the lab's own commands.
+func commands() proc.Table {
+	all := proc.Table{}
+	for _, topic := range []func() proc.Table{
+		coreutils.Commands,
+		ipcmd.Commands,
+		pingcmd.Commands,
+	} {
+		maps.Copy(all, topic())
+	}
+	return all
+}
+
+// files are the lab's own files, and paths their names.
+func files() []proc.FileFunc { return []proc.FileFunc{sysctl.Open, sysfs.Open} }
+
+func paths() []func(*proc.Proc) []string {
+	return []func(*proc.Proc) []string{sysctl.Paths, sysfs.Paths}
+}

@@ -1,0 +1,149 @@
+package shell
+
+// Files: those that the shell opens for redirections, and the machine's text tools.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mvdan.cc/sh/v3/interp"
+
+	"github.com/culvert-net/culvert/lab/internal/words"
+	"github.com/culvert-net/culvert/lab/proc"
+)
+
+// sourceDir is where rewritten texts seem to be that are sourced.
+const sourceDir = "/dev/lab/source/"
+
+// openFile is the interpreter's way to open a file.
+func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.FileMode) (io.ReadWriteCloser, error) {
+	hc := interp.HandlerCtx(ctx)
+	at := proc.Position{File: sh.name}
+	if rest, ok := strings.CutPrefix(path, lineDir); ok {
+		var line string
+		line, path, _ = strings.Cut(rest, ":")
+		at.Line, _ = strconv.Atoi(line)
+	}
+	if number, ok := strings.CutPrefix(path, pipeDir); ok {
+		if flag&os.O_WRONLY != 0 {
+			return sh.newPipe(number)
+		}
+		return sh.readPipe(number)
+	}
+	if text, ok := sh.sources[path]; ok {
+		return proc.TextFile(text), nil
+	}
+	p := sh.process(hc, "")
+	f, ok, err := sh.sys.OpenVirtual(p, p.Path(path), flag)
+	if !ok {
+		f, err = os.OpenFile(p.Path(path), flag, perm)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: at.String() + ":", Path: path, Err: errors.New(words.Strerror(err))}
+	}
+	return f, nil
+}
+
+// stat is the interpreter's way to look whether a file exists.
+func (sh *shell) stat(_ context.Context, name string, follow bool) (fs.FileInfo, error) {
+	if info, ok := sh.sys.StatVirtual(sh.proc, name); ok {
+		return info, nil
+	}
+	if follow {
+		return os.Stat(name)
+	}
+	return os.Lstat(name)
+}
+
+// readDir is the interpreter's way to find what * stands for.
+func (sh *shell) readDir(_ context.Context, name string) ([]fs.DirEntry, error) {
+	if entries, ok := sh.sys.ReadVirtualDir(sh.proc, name); ok {
+		return entries, nil
+	}
+	return os.ReadDir(name)
+}
+
+// textTools are the machine's commands that scripts may use, beside the lab's own: they work on text and files, and know nothing
+// of networks.
+const textTools = " awk gawk mawk nawk sed sort grep egrep fgrep head tail cut tr paste uniq wc tac nl rev diff cmp comm join column " +
+	"fmt fold expand unexpand od xxd hexdump md5sum sha1sum sha256sum cksum base64 basename dirname bc dc expr seq tee ls stat mkdir " +
+	"rmdir rm cp mv ln touch chmod mktemp realpath readlink split tsort jq printenv "
+
+// builtins are words of the shell that are commands too, for those who run one: ip netns exec, timeout, xargs.
+const builtins = " [ echo false kill printf pwd test true "
+
+// external runs one of the machine's text tools. It takes no virtual time.
+func (s *Shells) external(p *proc.Proc, args []string) int {
+	name := args[0]
+	switch filepath.Dir(name) {
+	case "/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin":
+		name = filepath.Base(name)
+	}
+	switch {
+	case strings.Contains(builtins, " "+name+" "):
+		return s.run(p, p.Pos.File, `"$@"`, nil, append([]string{name}, args[1:]...))
+	case strings.Contains(name, "/"):
+		return s.commandFile(p, args, nil) // another script
+	case !strings.Contains(textTools, " "+name+" "):
+		return s.notFound(p, name)
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return s.notFound(p, args[0])
+	}
+	args, err = s.realFiles(p, args)
+	if err != nil {
+		return p.Fail(1, "%s: %v", args[0], err)
+	}
+	cmd := exec.Cmd{Path: path, Args: args, Env: p.Envs(), Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode() & 0xff
+	}
+	return p.Fail(126, "%s: %s", args[0], words.Strerror(err))
+}
+
+// notFound says what bash says.
+func (s *Shells) notFound(p *proc.Proc, name string) int {
+	fmt.Fprintf(p.Stderr, "%s: %s: command not found\n", p.Pos, name)
+	return 127
+}
+
+// realFiles replaces names of the lab's own files, such as those in /proc/sys, by real ones with their contents, so that 'grep . FILE'
+// does not read the machine's.
+func (s *Shells) realFiles(p *proc.Proc, args []string) ([]string, error) {
+	args = slices.Clone(args)
+	for i, arg := range args[1:] {
+		f, ok, err := s.sys.OpenVirtual(p, p.Path(arg), os.O_RDONLY)
+		if !ok {
+			continue
+		}
+		if err != nil {
+			return args, fmt.Errorf("%s: %s", arg, words.Strerror(err))
+		}
+		b, err := io.ReadAll(f)
+		if err != nil {
+			return args, err
+		}
+		name := filepath.Join(s.sys.TempDir, strings.ReplaceAll(strings.Trim(arg, "/"), "/", "_"))
+		if err := os.WriteFile(name, bytes.Clone(b), 0o600); err != nil {
+			return args, err
+		}
+		args[i+1] = name
+	}
+	return args, nil
+}

@@ -1,0 +1,343 @@
+// Package shell runs bash scripts for a lab: the language is mvdan.cc/sh's, jobs and pipelines are the lab's scheduler's, and
+// commands come from the table of package proc.
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/culvert-net/culvert/lab/internal/words"
+	"github.com/culvert-net/culvert/lab/proc"
+)
+
+// Shells is what all shells of a run share.
+type Shells struct {
+	sys     *proc.System
+	pipes   int                  // numbers given to pipelines
+	ids     int                  // numbers given to subshells
+	open    map[pipeKey][]*pipe  // written, not yet read
+	jobs    map[string][]*job    // by the id of the shell whose children they are
+	hello   chan chan *proc.Task // from a job's goroutine to who has started it
+	sources map[string]string    // rewritten texts of files that were sourced
+	random  uint64
+	files   int // made for process substitutions
+}
+
+// New returns the shells of a run, and makes them its system's.
+func New(sys *proc.System) *Shells {
+	s := &Shells{
+		sys: sys, open: map[pipeKey][]*pipe{}, jobs: map[string][]*job{}, hello: make(chan chan *proc.Task), sources: map[string]string{},
+		random: sys.Net.Seed(),
+	}
+	sys.Shell, sys.External = s.command, s.external
+	return s
+}
+
+// shell is one running interpreter, with the process in whose place it runs.
+type shell struct {
+	*Shells
+	proc *proc.Proc
+	name string
+}
+
+// errKilled ends an interpreter whose task has died of a signal, or has ended.
+var errKilled = errors.New("shell: killed")
+
+// Run runs a text in p's place, under a name that messages bear, with the parameters $1 and so on. It returns the exit status.
+func (s *Shells) Run(p *proc.Proc, name, text string, params []string) int {
+	return s.run(p, name, text, nil, params)
+}
+
+// run is Run with options such as -e. $0 is the name.
+func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) int {
+	file, err := s.parse(name, text)
+	if err != nil {
+		fmt.Fprintln(p.Stderr, err)
+		return 2
+	}
+	sh := &shell{Shells: s, proc: p, name: name}
+	vars := append(slices.Clone(p.Envs()), "__lab_shell="+s.newID())
+	r, err := interp.New(
+		interp.Env(expand.ListEnviron(vars...)),
+		interp.Dir(p.Dir),
+		interp.StdIO(p.Stdin, p.Stdout, p.Stderr),
+		interp.Params(slices.Concat(options, []string{"--"}, params)...),
+		interp.CallHandler(sh.call),
+		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return sh.exec }),
+		interp.OpenHandler(sh.openFile),
+		interp.StatHandler(sh.stat),
+		interp.ReadDirHandler2(sh.readDir),
+	)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	err = r.Run(context.Background(), file)
+	return s.status(err)
+}
+
+// status returns the exit status that an error of the interpreter stands for.
+func (s *Shells) status(err error) int {
+	var status interp.ExitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.Is(err, errKilled):
+		return s.sys.Sched.Current().Death()
+	}
+	fmt.Fprintln(s.sys.Stderr, err)
+	return 1
+}
+
+// parse parses a text and rewrites it.
+func (s *Shells) parse(name, text string) (*syntax.File, error) {
+	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), name)
+	if err != nil {
+		var parse syntax.ParseError
+		if errors.As(err, &parse) {
+			return nil, fmt.Errorf("%s: line %d: syntax error: %s", name, parse.Pos.Line(), parse.Text)
+		}
+		return nil, err
+	}
+	return f, rewrite(f, &s.pipes)
+}
+
+// reparse returns a text that is parsed when it runs, rewritten.
+func (s *Shells) reparse(name, text string) (string, error) {
+	f, err := s.parse(name, text)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	if err := syntax.NewPrinter().Print(&b, f); err != nil {
+		return "", err
+	}
+	return b.String(), nil
+}
+
+func (s *Shells) newID() string {
+	s.ids++
+	return fmt.Sprint(s.ids)
+}
+
+// command is sh(1) and bash(1).
+func (s *Shells) command(p *proc.Proc, args []string) int {
+	var options []string
+	for len(args) > 0 && len(args[0]) > 1 && (args[0][0] == '-' || args[0][0] == '+') && args[0] != "--" {
+		flags := args[0]
+		args = args[1:]
+		if flags == "-c" || flags[0] == '-' && flags[1] != '-' && strings.ContainsRune(flags, 'c') {
+			if flags = strings.ReplaceAll(flags, "c", ""); flags != "-" {
+				options = append(options, flags)
+			}
+			return s.commandText(p, args, options)
+		}
+		options = append(options, flags)
+		if flags == "-o" && len(args) > 0 {
+			options, args = append(options, args[0]), args[1:]
+		}
+	}
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	return s.commandFile(p, args, options)
+}
+
+// commandText runs sh -c TEXT [NAME [PARAMETER]…].
+func (s *Shells) commandText(p *proc.Proc, args, options []string) int {
+	if len(args) == 0 {
+		return p.Fail(2, "%s: -c: option requires an argument", p.Name)
+	}
+	name, params := p.Pos.File, args[1:]
+	if len(params) > 0 {
+		name, params = params[0], params[1:]
+	}
+	return s.run(p, name, args[0], options, params)
+}
+
+// commandFile runs sh FILE [PARAMETER]…, or what comes from standard input.
+func (s *Shells) commandFile(p *proc.Proc, args, options []string) int {
+	name, in := p.Name, p.Stdin
+	if len(args) > 0 && args[0] != "-" {
+		f, err := os.Open(p.Path(args[0]))
+		if err != nil {
+			return p.Fail(127, "%s: %s: %s", p.Name, args[0], words.Strerror(err))
+		}
+		defer func() { _ = f.Close() }()
+		name, in = args[0], f
+	}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return p.Fail(1, "%s: %v", p.Name, err)
+	}
+	if len(args) > 0 {
+		args = args[1:]
+	}
+	return s.run(p, name, string(text), options, args)
+}
+
+// exec is the interpreter's way to run what is neither a function nor a builtin.
+func (sh *shell) exec(ctx context.Context, args []string) error {
+	hc := interp.HandlerCtx(ctx)
+	if args[0] == jobWord {
+		return sh.jobBegins(ctx, hc)
+	}
+	task := sh.sys.Sched.Current()
+	if task.Done() || sh.sys.Sched.Err() != nil || task.Signal() != 0 && task.PID != mainPID && args[0] != exitWord {
+		return errKilled
+	}
+	if f := internals[args[0]]; f != nil {
+		return f(sh, ctx, hc, args[1:])
+	}
+	p := sh.process(hc, args[0])
+	status := p.Exec(args)
+	if task.Signal() != 0 {
+		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
+			task.ClearSignal() // the user's ^C ends the command, and the script goes on
+			if sh.sys.Verbose != nil {
+				fmt.Fprintf(sh.sys.Verbose, "lab: %s: %s was interrupted, as by ^C: nothing more would have happened\n", p.Pos, args[0])
+			}
+		} else {
+			task.Dies(status)
+			return errKilled
+		}
+	}
+	if status != 0 {
+		return interp.ExitStatus(uint8(status))
+	}
+	return nil
+}
+
+// process returns the process that a command is to be.
+func (sh *shell) process(hc interp.HandlerContext, name string) *proc.Proc {
+	p := *sh.proc
+	p.Name = name
+	p.Pos = proc.Position{File: sh.name, Line: int(hc.Pos.Line())}
+	p.Dir = hc.Dir
+	p.Stdin, p.Stdout, p.Stderr = hc.Stdin, hc.Stdout, hc.Stderr
+	if p.Stdin == nil {
+		p.Stdin = strings.NewReader("")
+	}
+	p.Env = func(name string) string { return hc.Env.Get(name).String() }
+	p.Envs = func() []string { return environment(hc.Env) }
+	return &p
+}
+
+// environment returns the exported variables.
+func environment(env expand.Environ) []string {
+	var vars []string
+	env.Each(func(name string, v expand.Variable) bool {
+		if v.Exported && v.Kind == expand.String && !strings.HasPrefix(name, "__lab_") {
+			vars = append(vars, name+"="+v.String())
+		}
+		return true
+	})
+	slices.Sort(vars)
+	return slices.Compact(vars)
+}
+
+// call is the interpreter's way to ask what a simple command really is, builtins included.
+func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
+	switch args[0] {
+	case "wait", "kill", "jobs", "disown", "fg", "bg":
+		return append([]string{"__lab_" + args[0]}, args[1:]...), nil
+	case "eval":
+		return sh.rewritten(ctx, []string{"eval"}, strings.Join(args[1:], " "))
+	case "trap":
+		if len(args) > 2 && !strings.HasPrefix(args[1], "-") {
+			return sh.trap(ctx, args)
+		}
+	case "set":
+		return setBuiltin(args), nil
+	case "source", ".":
+		return sh.source(ctx, args), nil
+	case "command":
+		return sh.commandBuiltin(args), nil
+	case "type":
+		if len(args) == 2 && sh.sys.Table[args[1]] != nil {
+			return []string{"echo", args[1], "is", "/usr/sbin/" + args[1]}, nil
+		}
+	}
+	return args, nil
+}
+
+// rewritten returns a command with a text that it will parse.
+func (sh *shell) rewritten(ctx context.Context, before []string, text string, after ...string) ([]string, error) {
+	text, err := sh.reparse(sh.name, text)
+	if err != nil {
+		fmt.Fprintln(interp.HandlerCtx(ctx).Stderr, err)
+		return []string{"__lab_return", "2"}, nil
+	}
+	return slices.Concat(before, []string{text}, after), nil
+}
+
+// trap keeps the traps that can happen, and drops those of signals that nobody sends to a script.
+func (sh *shell) trap(ctx context.Context, args []string) ([]string, error) {
+	conditions := slices.DeleteFunc(slices.Clone(args[2:]), func(c string) bool { return c != "EXIT" && c != "ERR" && c != "0" })
+	if len(conditions) == 0 {
+		return []string{":"}, nil
+	}
+	return sh.rewritten(ctx, []string{"trap"}, args[1], conditions...)
+}
+
+// source rewrites a file's text, and lets the builtin read that.
+func (sh *shell) source(ctx context.Context, args []string) []string {
+	if len(args) < 2 {
+		return args
+	}
+	hc := interp.HandlerCtx(ctx)
+	p := *sh.proc
+	p.Dir = hc.Dir
+	b, err := os.ReadFile(p.Path(args[1]))
+	if err != nil {
+		return args // the builtin has words for it
+	}
+	text, err := sh.reparse(args[1], string(b))
+	if err != nil {
+		fmt.Fprintln(hc.Stderr, err)
+		return []string{"__lab_return", "1"}
+	}
+	path := sourceDir + args[1]
+	sh.sources[path] = text
+	return slices.Concat([]string{args[0], path}, args[2:])
+}
+
+// commandBuiltin answers 'command -v' for the lab's own commands, which are in no directory.
+func (sh *shell) commandBuiltin(args []string) []string {
+	if len(args) == 3 && (args[1] == "-v" || args[1] == "-V") && sh.sys.Table[args[2]] != nil {
+		return []string{"echo", "/usr/sbin/" + args[2]}
+	}
+	return args
+}
+
+// setBuiltin remembers pipefail in a variable, where our pipelines can see it. Options that change nothing in a script are dropped.
+func setBuiltin(args []string) []string {
+	i := slices.Index(args, "pipefail")
+	if i < 2 {
+		return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-m" || a == "+m" })
+	}
+	value := ""
+	if args[i-1][0] == '-' {
+		value = "1"
+	}
+	var quoted []string
+	for _, a := range args {
+		q, err := syntax.Quote(a, syntax.LangBash)
+		if err != nil {
+			return args
+		}
+		quoted = append(quoted, q)
+	}
+	return []string{"eval", "builtin " + strings.Join(quoted, " ") + "; __lab_pipefail=" + value}
+}

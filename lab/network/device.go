@@ -1,0 +1,212 @@
+package network
+
+// Devices that an engine alone cannot be: both ends of a veth pair are ports of engines, with a wire between them, even if they
+// are in one node. (The engine has pairs of its own, but an end of those cannot move to another namespace while the other stays
+// as it is, with its addresses and routes, as veth pairs do.)
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/internal/simnet"
+)
+
+// Faults is what happens to the frames that a device sends; see simnet.Faults.
+type Faults = simnet.Faults
+
+// Device is what the network knows about a device beside what its engine knows: there is one for each veth end and dummy.
+type Device struct {
+	Name string
+	Node *Node
+	Kind string  // "veth" or "dummy", as 'ip -d link' has it
+	Peer *Device // of a veth end: the other; nil once that is gone
+
+	port *simnet.Port
+}
+
+// Device returns what the network knows about a device, nil if it is an engine's own (bridge, vxlan, ipip, lo) or does not exist.
+func (n *Node) Device(name string) *Device { return n.devices[name] }
+
+// AddVeth adds a veth pair, one end here and one in the node peerNode, which may be the same: 'ip link add A type veth peer name
+// B netns NODE'.
+func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
+	if n.E.Index(a.Name) != 0 {
+		return fmt.Errorf("network: %s: veth %s: %w", n.Name, a.Name, engine.ErrExists)
+	}
+	aIndex, err := n.E.AddPort(engine.Port{Link: a})
+	if err != nil {
+		return err
+	}
+	bIndex, err := peerNode.E.AddPort(engine.Port{Link: b})
+	if err != nil {
+		return errors.Join(err, n.E.DeleteLink(a.Name))
+	}
+	da := &Device{Name: a.Name, Node: n, Kind: "veth"}
+	db := &Device{Name: b.Name, Node: peerNode, Kind: "veth", Peer: da}
+	da.Peer = db
+	w := n.net.sim.NewWire()
+	da.port, db.port = w.Plug(0, n.sim, aIndex), w.Plug(1, peerNode.sim, bIndex)
+	n.devices[a.Name], peerNode.devices[b.Name] = da, db
+	return errors.Join(da.carrier(), n.retap(), peerNode.retap())
+}
+
+// AddDummy adds a device that sends into the void: 'ip link add A type dummy'.
+func (n *Node) AddDummy(l engine.Link) error {
+	if _, err := n.E.AddPort(engine.Port{Link: l}); err != nil {
+		return err
+	}
+	n.devices[l.Name] = &Device{Name: l.Name, Node: n, Kind: "dummy"}
+	return n.retap()
+}
+
+// DeleteLink removes a device, and with a veth end the other one: 'ip link del'.
+func (n *Node) DeleteLink(name string) error {
+	d := n.devices[name]
+	if err := n.E.DeleteLink(name); err != nil || d == nil {
+		return err
+	}
+	n.forget(d)
+	if d.Peer == nil {
+		return nil
+	}
+	peer := d.Peer
+	peer.Node.forget(peer)
+	return peer.Node.E.DeleteLink(peer.Name)
+}
+
+// forget takes a device out of the network's books; the engine's is the caller's.
+func (n *Node) forget(d *Device) {
+	delete(n.devices, d.Name)
+	if d.port != nil {
+		d.port.Unplug()
+	}
+	n.dropTaps(d.Name)
+}
+
+// SetLink changes a device: 'ip link set', as engine.SetLink. It keeps the names that the network knows, and the carrier of both
+// ends of a veth pair; lo gets its address when it is set up, as on Linux.
+func (n *Node) SetLink(name string, c engine.LinkChange) error {
+	if err := n.E.SetLink(name, c); err != nil {
+		return err
+	}
+	d := n.devices[name]
+	if c.Name != nil && *c.Name != name {
+		n.renamed(name, *c.Name)
+		name = *c.Name
+	}
+	if name == "lo" && c.Up != nil && *c.Up && len(n.E.Addrs("lo")) == 0 {
+		return n.E.AddAddr("lo", loopback)
+	}
+	if d != nil && c.Up != nil {
+		return d.carrier()
+	}
+	return nil
+}
+
+// loopback is the address that lo has once it is up (net/ipv4/devinet.c, inetdev_event).
+var loopback = engine.Addr{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8), Scope: hostScope}
+
+func (n *Node) renamed(from, to string) {
+	if d := n.devices[from]; d != nil {
+		delete(n.devices, from)
+		d.Name = to
+		n.devices[to] = d
+	}
+	if t := n.taps[from]; t != nil {
+		delete(n.taps, from)
+		t.name = to
+		n.taps[to] = t
+	}
+}
+
+// carrier tells both ends of a veth pair whether the wire is there: when both are up (drivers/net/veth.c, veth_open).
+func (d *Device) carrier() error {
+	if d.Kind != "veth" {
+		return nil
+	}
+	on := d.Peer != nil && d.up() && d.Peer.up()
+	err := d.Node.E.SetLink(d.Name, engine.LinkChange{Carrier: &on})
+	if d.Peer != nil {
+		err = errors.Join(err, d.Peer.Node.E.SetLink(d.Peer.Name, engine.LinkChange{Carrier: &on}))
+	}
+	return err
+}
+
+func (d *Device) up() bool {
+	info, ok := d.Node.E.Link(d.Name)
+	return ok && info.Up
+}
+
+// ErrImmovable says that a device cannot change its namespace.
+var ErrImmovable = errors.New("device cannot change its namespace")
+
+// MoveLink moves a veth end or a dummy to another node: 'ip link set NAME netns NODE'. Like Linux, it leaves addresses, routes,
+// neighbours, bridge and the state up behind, and takes name, MAC address and MTU along.
+func (n *Node) MoveLink(name string, to *Node) error {
+	info, ok := n.E.Link(name)
+	d := n.devices[name]
+	switch {
+	case !ok:
+		return fmt.Errorf("network: %s: %s: %w", n.Name, name, engine.ErrNotFound)
+	case d == nil:
+		return fmt.Errorf("network: %s: %s: %w", n.Name, name, ErrImmovable)
+	case to == n:
+		return nil
+	case to.E.Index(name) != 0:
+		return fmt.Errorf("network: %s: %s: %w", to.Name, name, engine.ErrExists)
+	}
+	index, err := to.E.AddPort(engine.Port{Link: engine.Link{Name: name, MAC: info.MAC, MTU: info.MTU}})
+	if err != nil {
+		return err
+	}
+	if err := n.E.DeleteLink(name); err != nil {
+		return err
+	}
+	delete(n.devices, name)
+	n.dropTaps(name)
+	d.Node = to
+	to.devices[name] = d
+	if d.port != nil {
+		d.port = d.port.Move(to.sim, index)
+	}
+	return errors.Join(d.carrier(), to.retap())
+}
+
+// Faults returns what happens to the frames that the device sends, nil if nothing.
+func (d *Device) Faults() *Faults {
+	if d.port == nil {
+		return nil
+	}
+	return d.port.Faults
+}
+
+// SetFaults lets something happen to the frames that the device sends from now on; nil: nothing. 'tc qdisc … netem'.
+func (d *Device) SetFaults(f *Faults) error {
+	if d.port == nil {
+		return fmt.Errorf("network: %s: %s has no wire", d.Node.Name, d.Name)
+	}
+	d.port.Faults, d.port.Left = f, nil
+	if f != nil {
+		d.port.Left = d.left
+	}
+	return nil
+}
+
+// left shows taps a frame when netem has let it go: they stand behind the queue (net/core/dev.c, dev_hard_start_xmit).
+func (d *Device) left(frame []byte) {
+	if t := d.Node.taps[d.Name]; t != nil {
+		t.show(d.Node.E.Index(d.Name), true, frame, d.Node.Now())
+	}
+}
+
+// MTU returns a device's MTU as Linux shows it: that of lo is one more than what an IPv4 packet can have.
+func MTU(l engine.LinkInfo) int {
+	if l.Kind == engine.KindLoopback && l.MTU == loopbackMTU-1 {
+		return loopbackMTU
+	}
+	return l.MTU
+}
+
+const loopbackMTU = 64 * 1024 // drivers/net/loopback.c

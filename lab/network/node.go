@@ -1,0 +1,137 @@
+package network
+
+// Nodes: a namespace is an engine and a small host, whose sockets the tools use.
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/icmp"
+	"github.com/culvert-net/culvert/internal/simnet"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/route"
+	"github.com/culvert-net/culvert/udp"
+)
+
+const hostScope = route.ScopeHost
+
+// Node is a namespace.
+type Node struct {
+	Name string
+	E    *engine.Engine
+
+	net     *Network
+	sim     *simnet.Node
+	devices map[string]*Device
+	sockets []*Socket
+
+	listeners []*Tap
+	taps      map[string]*deviceTap
+
+	echoIDs map[uint16]bool // in use by ICMP sockets
+	missed  []func(engine.Miss)
+}
+
+// Network returns the network that the node is in.
+func (n *Node) Network() *Network { return n.net }
+
+// Now returns the virtual time.
+func (n *Node) Now() time.Duration { return n.net.Now() }
+
+// Send sends a packet of the node's own with this payload, as engine.Send.
+func (n *Node) Send(s engine.Send, payload []byte) error { return n.sim.Send(s, payload) }
+
+// SendPacket sends a whole IPv4 packet of the node's own.
+func (n *Node) SendPacket(packet []byte) error { return n.sim.SendPacket(packet) }
+
+// Transmit sends a whole frame out of a veth end, past all tables, as a packet socket does. Other devices cannot do that:
+// ErrNoTransmit.
+func (n *Node) Transmit(dev string, frame []byte) error {
+	d := n.devices[dev]
+	if d == nil || d.port == nil {
+		return ErrNoTransmit
+	}
+	if !d.up() {
+		return engine.ErrDown
+	}
+	if t := n.taps[dev]; t != nil {
+		t.see(n.E.Index(dev), true, frame, n.Now())
+	}
+	d.port.Put(frame)
+	return nil
+}
+
+// onMiss tells all who asked for it what the engine misses.
+func (n *Node) onMiss(m engine.Miss) {
+	for _, f := range n.missed {
+		f(m)
+	}
+}
+
+// OnMiss lets f be told what the engine asks its agent for: see engine.Miss.
+func (n *Node) OnMiss(f func(engine.Miss)) { n.missed = append(n.missed, f) }
+
+// local is the engine's Config.Local: it gives what came for the node to the sockets that want it.
+func (n *Node) local(_ *engine.Worker, d engine.Delivery) bool {
+	m := Message{
+		At: n.net.Now(), Device: n.E.Name(d.Device), Src: netip.AddrFrom4(d.Header.Src()), Dst: netip.AddrFrom4(d.Header.Dst()),
+		Protocol: d.Header.Protocol(), TTL: d.Header.TTL(), TOS: d.Header.TOS(), ID: d.Header.ID(), DF: d.Header.DF(),
+		Data: d.Payload, Packet: d.Buffer.Bytes(),
+	}
+	m.parse()
+	taken := m.Protocol == icmp.Protocol // what nobody waits for is ignored, not refused
+	var copied bool
+	for _, s := range slices.Clone(n.sockets) {
+		if !s.wants(&m) {
+			continue
+		}
+		if !copied {
+			m.Data, m.Packet, copied = bytes.Clone(m.Data), bytes.Clone(m.Packet), true
+		}
+		s.deliver(m)
+		taken = true
+	}
+	if taken {
+		d.Buffer.Free()
+	}
+	return taken
+}
+
+// parse fills in what depends on the protocol.
+func (m *Message) parse() {
+	switch m.Protocol {
+	case udp.Protocol:
+		if h, data, err := udp.Parse(m.Data); err == nil {
+			m.SrcPort, m.DstPort, m.Data = h.SrcPort(), h.DstPort(), data
+		}
+	case icmp.Protocol:
+		h, body, err := icmp.Parse(m.Data)
+		if err != nil || !h.IsError() {
+			return
+		}
+		m.parseError(h, body)
+	}
+}
+
+// parseError reads the packet that an ICMP error quotes.
+func (m *Message) parseError(h icmp.Header, body []byte) {
+	quote, rest, err := ipv4.Parse(h.Quote(body))
+	if err != nil && !errors.Is(err, ipv4.ErrTruncated) {
+		return
+	}
+	e := &ICMPError{
+		Type: h.Type(), Code: h.Code(), MTU: int(h.NextHopMTU()), From: m.Src,
+		Src: netip.AddrFrom4(quote.Src()), Dst: netip.AddrFrom4(quote.Dst()), Protocol: quote.Protocol(), Data: rest,
+	}
+	if e.Protocol == udp.Protocol && len(rest) >= 4 {
+		e.SrcPort, e.DstPort = uint16(rest[0])<<8|uint16(rest[1]), uint16(rest[2])<<8|uint16(rest[3])
+	}
+	if q, _, err := icmp.Parse(rest); e.Protocol == icmp.Protocol && err == nil && q.Type() == icmp.TypeEcho {
+		e.EchoID, e.EchoSeq = q.ID(), q.Seq()
+	}
+	m.Error = e
+}

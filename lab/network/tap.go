@@ -1,0 +1,121 @@
+package network
+
+// Taps: what tcpdump sees. An engine has one tap a device; a node hands what it sees to as many as want it.
+
+import (
+	"slices"
+	"time"
+
+	"github.com/culvert-net/culvert/engine"
+)
+
+// Any stands for all devices of a node, where a tap is asked for.
+const Any = "any"
+
+// Frame is what a tap sees: a frame that crosses a device.
+type Frame struct {
+	At    time.Duration
+	Node  *Node
+	Dev   string
+	Index uint32
+	Out   bool   // the device sends it
+	Raw   bool   // an IPv4 packet without Ethernet header
+	Bytes []byte // the tap's during the call only
+}
+
+// TapFunc is told of frames. It must not change the network; it may wake who does.
+type TapFunc func(Frame)
+
+// Tap is somebody who looks at a device. Close ends that.
+type Tap struct {
+	node *Node
+	dev  string // or Any
+	f    TapFunc
+}
+
+// deviceTap is a device that an engine's tap is on.
+type deviceTap struct {
+	node *Node
+	name string
+	raw  bool
+}
+
+// Tap lets f see what crosses a device from now on, in both directions; [Any] is all devices, those to come included.
+func (n *Node) Tap(dev string, f TapFunc) (*Tap, error) {
+	if dev != Any {
+		if _, ok := n.E.Link(dev); !ok {
+			return nil, engine.ErrNotFound
+		}
+	}
+	t := &Tap{node: n, dev: dev, f: f}
+	n.listeners = append(n.listeners, t)
+	return t, n.retap()
+}
+
+// Close ends the tap.
+func (t *Tap) Close() error {
+	t.node.listeners = slices.DeleteFunc(t.node.listeners, func(other *Tap) bool { return other == t })
+	return t.node.retap()
+}
+
+// retap puts the engine's taps on the devices that somebody wants to see, and takes them from others. To be called when devices
+// or listeners have come or gone; a node that nobody looks at costs nothing.
+func (n *Node) retap() error {
+	if n.net.watch == nil && len(n.listeners) == 0 && len(n.taps) == 0 {
+		return nil
+	}
+	for _, l := range n.E.Links() {
+		wanted := n.net.watch != nil || slices.ContainsFunc(n.listeners, func(t *Tap) bool { return t.dev == Any || t.dev == l.Name })
+		switch tapped := n.taps[l.Name]; {
+		case wanted && tapped == nil:
+			t := &deviceTap{node: n, name: l.Name, raw: l.Raw || l.Kind == engine.KindIPIP}
+			n.taps[l.Name] = t
+			if err := n.E.Tap(l.Name, t.see); err != nil {
+				return err
+			}
+		case !wanted && tapped != nil:
+			delete(n.taps, l.Name)
+			if err := n.E.Tap(l.Name, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Retap must be called when a device was added or removed by the engine's own methods.
+func (n *Node) Retap() error {
+	for name := range n.taps {
+		if n.E.Index(name) == 0 {
+			n.dropTaps(name)
+		}
+	}
+	return n.retap()
+}
+
+// dropTaps forgets the taps of a device that is gone.
+func (n *Node) dropTaps(name string) {
+	delete(n.taps, name)
+	n.listeners = slices.DeleteFunc(n.listeners, func(t *Tap) bool { return t.dev == name })
+}
+
+// see is the engine's tap. What a device with faults sends is shown when it leaves: see Device.left.
+func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration) {
+	if d := t.node.devices[t.name]; out && d != nil && d.Faults() != nil {
+		return
+	}
+	t.show(index, out, packet, now)
+}
+
+// show tells all who look at the device.
+func (t *deviceTap) show(index uint32, out bool, packet []byte, now time.Duration) {
+	f := Frame{At: now, Node: t.node, Dev: t.name, Index: index, Out: out, Raw: t.raw, Bytes: packet}
+	if t.node.net.watch != nil {
+		t.node.net.watch(f)
+	}
+	for _, l := range t.node.listeners {
+		if l.dev == Any || l.dev == t.name {
+			l.f(f)
+		}
+	}
+}
