@@ -1,19 +1,12 @@
 package lab_test
 
-// The lab held against the Linux kernel: the samples, and the scripts of testdata/diff, each a small network with one topic,
-// run by bash with the real tools in namespaces of their own and by the lab in virtual time. What they print, their exit codes
-// and the packets that they capture must be the same. The golden files in testdata/diff are what the kernel gave, so the lab
-// is tested without root too.
-//
-//	go test -run TestGolden .                      the lab against the golden files
-//	go test -run TestDifferential .                the lab against the kernel (root)
-//	go test -run TestDifferential -repeat 5 .      the kernel five times; it must always give the same
-//	go test -run TestDifferential -update .        and writes the golden files
+// The lab held against what the Linux kernel gave for the same scripts: the samples, and the scripts of testdata/diff, each a
+// small network with one topic. What they print, their exit codes and the packets that they capture must be the same. The
+// golden files in testdata/diff are the kernel's, made by TestDifferential.
 
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/culvert-net/culvert/internal/netnstest"
 	"github.com/culvert-net/culvert/lab"
 	"github.com/culvert-net/culvert/lab/internal/differ"
 )
-
-var repeat = flag.Int("repeat", 1, "how often the kernel runs each script of the differential test; all must give the same")
 
 const (
 	diffDir      = "testdata/diff"
@@ -65,21 +55,7 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err, "go test -run TestDifferential -update makes it")
 		want, err := differ.Parse(string(text))
 		require.NoError(t, err, golden)
-		report(t, differ.Sides{Want: "kernel", Got: "lab"}, want, outcome(t, inLab{t}, s))
-	})
-}
-
-func TestDifferential(t *testing.T) {
-	scripts(t, func(t *testing.T, s differ.Script, golden string) {
-		kernel := outcome(t, differ.Kernel{}, s)
-		for range *repeat - 1 {
-			report(t, differ.Sides{Want: "first", Got: "later"}, kernel, outcome(t, differ.Kernel{}, s))
-		}
-		if *update {
-			require.NoError(t, os.WriteFile(golden, []byte(kernel.String()), 0o644))
-			return
-		}
-		report(t, differ.Sides{Want: "kernel", Got: "lab"}, kernel, outcome(t, inLab{t}, s))
+		report(t, differ.Sides{Want: "kernel", Got: "lab"}, want, onLab(t, s))
 	})
 }
 
@@ -91,29 +67,30 @@ func report(t *testing.T, names differ.Sides, want, got differ.Normal) {
 	}
 }
 
-// outcome runs a script. Where the machine cannot do that the test is skipped, or fails, see [netnstest.Missing].
-func outcome(t *testing.T, r differ.Runner, s differ.Script) differ.Normal {
+// normalise brings a result into normal form, and shows what it has on standard error.
+func normalise(t *testing.T, s differ.Script, r differ.Result, err error) differ.Normal {
 	t.Helper()
-	result, err := r.Run(s)
-	if errors.Is(err, errors.ErrUnsupported) {
-		netnstest.Missing(t, err.Error())
-	}
 	require.NoError(t, err)
-	if result.Errors != "" {
-		t.Logf("standard error of %T:\n%s", r, result.Errors)
+	if r.Errors != "" {
+		t.Logf("standard error:\n%s", r.Errors)
 	}
-	normal, err := differ.Normalise(s, result)
+	n, err := differ.Normalise(s, r)
 	require.NoError(t, err)
-	return normal
+	return n
+}
+
+func onLab(t *testing.T, s differ.Script) differ.Normal {
+	t.Helper()
+	r, err := inLab{t.TempDir()}.Run(s)
+	return normalise(t, s, r, err)
 }
 
 // inLab runs scripts in a lab of their own.
-type inLab struct{ t *testing.T }
+type inLab struct{ dir string }
 
 func (r inLab) Run(s differ.Script) (differ.Result, error) {
-	dir := r.t.TempDir()
 	var stdout, stderr bytes.Buffer
-	l, err := lab.New(lab.Config{Seed: 1, Dir: dir, Stdout: &stdout, Stderr: &stderr})
+	l, err := lab.New(lab.Config{Seed: 1, Dir: r.dir, Stdout: &stdout, Stderr: &stderr})
 	if err != nil {
 		return differ.Result{}, err
 	}
@@ -121,6 +98,6 @@ func (r inLab) Run(s differ.Script) (differ.Result, error) {
 	if err = errors.Join(err, l.Close()); err != nil {
 		return differ.Result{}, err
 	}
-	captures, err := differ.Captures(dir)
+	captures, err := differ.Captures(r.dir)
 	return differ.Result{Output: stdout.String(), Errors: stderr.String(), Exit: status, Captures: captures}, err
 }

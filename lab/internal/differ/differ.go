@@ -5,7 +5,7 @@
 //	script ─┬─▶ Kernel.Run ─▶ Result ─▶ Normalise ─▶ Normal ─┐
 //	        └─▶ lab        ─▶ Result ─▶ Normalise ─▶ Normal ─┴─▶ Compare ─▶ report
 //
-// A Normal is text too, so what the kernel gave is kept as golden files, against which the lab is tested where there is no
+// [UML] is a second kernel, for the kinds of device that this machine's may lack. A Normal is text too, so what the kernel gave is kept as golden files, against which the lab is tested where there is no
 // root, or no Linux.
 package differ
 

@@ -32,27 +32,17 @@ exit $?`
 
 // Run runs a script. It returns an error that wraps [errors.ErrUnsupported] if the machine lacks what it takes.
 func (Kernel) Run(s Script) (Result, error) {
-	dir, err := os.MkdirTemp("", "differ")
+	dir, err := scriptDir(s)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	const everybody = 0o777 // tcpdump gives up root before it opens its file
-	if err := os.Chmod(dir, everybody); err != nil {
-		return Result{}, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, s.Name), []byte(s.Text), 0o644); err != nil {
-		return Result{}, err
-	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", setup, "setup", s.Name)
 	cmd.Dir = dir
-	cmd.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=" + dir, "TMPDIR=" + dir, "LC_ALL=C", "TZ=UTC",
-	}
+	cmd.Env = environment(dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -71,4 +61,25 @@ func (Kernel) Run(s Script) (Result, error) {
 	r := Result{Output: stdout.String(), Errors: stderr.String(), Exit: cmd.ProcessState.ExitCode()}
 	r.Captures, err = Captures(dir)
 	return r, err
+}
+
+// scriptDir makes a directory with the script in it, for the script to run in. The caller removes it.
+func scriptDir(s Script) (string, error) {
+	dir, err := os.MkdirTemp("", "differ")
+	if err != nil {
+		return "", err
+	}
+	const everybody = 0o777 // tcpdump gives up root before it opens its file
+	if err := errors.Join(os.Chmod(dir, everybody), os.WriteFile(filepath.Join(dir, s.Name), []byte(s.Text), 0o644)); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// environment is the environment of a script that runs in dir.
+func environment(dir string) []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=" + dir, "TMPDIR=" + dir, "LC_ALL=C", "TZ=UTC",
+	}
 }

@@ -60,3 +60,20 @@ func TestKernelEndsWhatTheScriptLeavesBehind(t *testing.T) {
 	assert.Zero(t, r.Exit)
 	assert.Less(t, time.Since(start), differ.Patience/2)
 }
+
+func TestUMLResult(t *testing.T) {
+	r, err := differ.UML{}.Run(differ.Script{Name: "x.sh", Text: `
+		ip tunnel add tun mode ipip local 10.0.0.1 remote 10.0.0.2 || exit 1
+		ip tunnel show tun; echo err >&2
+		printf capture >some.pcap
+		(echo >/forbidden) 2>/dev/null && echo "the machine's files can be written"
+		exit 3`})
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	assert.Equal(t, differ.Result{
+		Output: "tun: ip/ip remote 10.0.0.2 local 10.0.0.1 ttl inherit\n", Errors: "err\n", Exit: 3,
+		Captures: map[string][]byte{"some.pcap": []byte("capture")},
+	}, r)
+}

@@ -26,6 +26,8 @@ import (
 // Numbers of the headers.
 const (
 	etherLen  = 14
+	tagLen    = 4
+	cookedLen = 20
 	etherIPv4 = 0x0800
 	etherARP  = 0x0806
 	etherVLAN = 0x8100
@@ -69,7 +71,6 @@ type printer struct {
 	served map[netip.AddrPort]bool // where an ephemeral-looking port was a packet's destination first
 	b      strings.Builder
 	quoted bool // inside an ICMP error
-	skip   bool // the packet is one that is left out
 }
 
 // packets returns the packets of a capture file as text.
@@ -91,11 +92,12 @@ func packets(file []byte, macs *masker) ([]string, error) {
 		if err != nil {
 			return lines, err
 		}
-		p.b.Reset()
-		p.skip = false
-		if p.first(packet); !p.skip {
-			lines = append(lines, p.b.String())
+		if unasked(packet) {
+			continue
 		}
+		p.b.Reset()
+		p.first(packet)
+		lines = append(lines, p.b.String())
 	}
 }
 
@@ -150,17 +152,16 @@ func (p *printer) ethernet(b []byte) {
 	kind := binary.BigEndian.Uint16(b[12:])
 	p.layer("eth", "src", p.macs.mac(b[6:12]), "dst", p.macs.mac(b[:6]), "len", len(b))
 	rest := b[etherLen:]
-	for kind == etherVLAN && len(rest) >= 4 {
+	for kind == etherVLAN && len(rest) >= tagLen {
 		p.layer("vlan", "tci", fmt.Sprintf("%#04x", rest[:2]))
-		kind, rest = binary.BigEndian.Uint16(rest[2:]), rest[4:]
+		kind, rest = binary.BigEndian.Uint16(rest[2:]), rest[tagLen:]
 	}
 	p.network(kind, rest)
 }
 
 // cooked prints what 'tcpdump -i any' writes: LINKTYPE_LINUX_SLL2.
 func (p *printer) cooked(b []byte) {
-	const headerLen = 20
-	if len(b) < headerLen {
+	if len(b) < cookedLen {
 		p.data("short-frame", b)
 		return
 	}
@@ -176,9 +177,9 @@ func (p *printer) cooked(b []byte) {
 	}
 	p.layer("any", "src", src, "way", direction)
 	if kind == etherIPv4 {
-		completeIP(b[headerLen:])
+		completeIP(b[cookedLen:])
 	}
-	p.network(kind, b[headerLen:])
+	p.network(kind, b[cookedLen:])
 }
 
 func (p *printer) network(kind uint16, b []byte) {
@@ -187,8 +188,6 @@ func (p *printer) network(kind uint16, b []byte) {
 		p.ip(b)
 	case kind == etherARP:
 		p.arp(b)
-	case kind == etherIPv6:
-		p.skip = true
 	case kind < firstType:
 		p.layer("llc", "length", kind)
 		p.data("data", b)
@@ -227,7 +226,6 @@ func (p *printer) ip(b []byte) {
 		return
 	}
 	headerLen, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
-	p.skip = p.skip || b[0]>>4 == 6 || b[9] == protoIGMP
 	if b[0]>>4 != 4 || headerLen < ipLen || headerLen > len(b) {
 		p.data("bad-ip", b)
 		return

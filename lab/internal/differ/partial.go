@@ -8,13 +8,7 @@ import "encoding/binary"
 
 // completeFrame completes the partial checksums of an Ethernet frame in place.
 func completeFrame(b []byte) {
-	if len(b) < etherLen {
-		return
-	}
-	kind, rest := binary.BigEndian.Uint16(b[12:]), b[etherLen:]
-	for kind == etherVLAN && len(rest) >= 4 {
-		kind, rest = binary.BigEndian.Uint16(rest[2:]), rest[4:]
-	}
+	kind, rest, _ := untag(b)
 	if kind == etherIPv4 {
 		completeIP(rest)
 	}

@@ -21,7 +21,7 @@ try() {
   echo "# $1"
   ip -n h1 neigh replace 10.1.1.9 lladdr 02:00:00:00:01:09 dev eth0
   ip netns exec h1 ping -q -c 1 -W 0.2 10.1.1.9 >/dev/null
-  ip netns exec h1 ping -q -c 1 -W 0.2 10.1.1.8 >/dev/null
+  ip netns exec h1 arping -q -c 1 -w 1 -i eth0 -S 10.1.1.1 10.1.1.8
   ip netns exec h1 ping -q -c 1 -W 0.2 -t 2 239.1.1.1 >/dev/null
 }
 node sw

@@ -33,6 +33,7 @@ ip netns exec h1 ping -q -c 1 -W 2 10.1.1.2
 echo "exit $?"
 fdb
 ip netns exec sw bridge fdb add 02:00:00:00:01:01 dev port1 master static
+ip -n h1 neigh flush dev eth0
 ip netns exec h1 ping -q -c 1 -W 2 10.1.1.2
 echo "exit $?"
 fdb

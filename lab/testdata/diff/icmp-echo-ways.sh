@@ -36,6 +36,6 @@ ip netns exec h1 ping -c 1 -W 1 10.1.1.9
 echo "exit $?"
 ip netns exec h1 ping -c 1 10.1.1.255
 echo "exit $?"
-sleep 1.5
+sleep 4
 kill %1
 wait

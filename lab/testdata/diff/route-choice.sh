@@ -44,6 +44,7 @@ sleep 1.5
 try "eth0 up again: its routes are gone, but for the connected one"
 ip -n h1 route show
 ip -n h2 link set eth0 down
+sleep 1.5
 try "no carrier"
 ip -n h1 route show
 sleep 1.5

@@ -15,11 +15,13 @@ wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed aft
   ip -n $4 link set $5 up
 }
 capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
-fdb() { echo "# $1 fdb"; ip netns exec $1 bridge fdb show dev vx | sort; }
+fdb() { echo "# $1 fdb"; ip netns exec $1 bridge fdb show dev vx | grep -e ^00 -e ^02:00:00:00:01 | sort; }
 for i in 1 2; do node n$i; done
 wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 ip -n n1 addr add 192.168.0.1/24 dev eth0
 ip -n n2 addr add 192.168.0.2/24 dev eth0
+ip -n n1 neigh add 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
+ip -n n2 neigh add 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
 node a; node b
 for i in 1 2; do
   ip -n n$i link add vx address 02:00:00:00:0f:0$i type vxlan id 100 local 192.168.0.$i dstport 4789 dev eth0
@@ -48,4 +50,4 @@ ip netns exec n1 bridge fdb show br br0 | grep ^02:00:00:00:01 | sort
 sleep 1.5
 kill %1 %2
 wait
-ip netns exec n1 tcpdump -n -t -r n1-eth0.pcap udp port 4789 2>/dev/null | wc -l
+ip netns exec n1 tcpdump -n -t -r n1-eth0.pcap udp port 4789 2>/dev/null | grep -c -e ARP -e ICMP

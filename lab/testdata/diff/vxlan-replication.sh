@@ -45,6 +45,6 @@ echo "# one remote less"
 ip netns exec n1 bridge fdb del 00:00:00:00:00:00 dev vx dst 192.168.0.3
 ip netns exec n1 bridge fdb show dev vx | sort
 ip netns exec n1 ping -q -c 1 -W 0.5 10.1.1.9
-sleep 1.5
+sleep 4
 kill %1 %2
 wait

@@ -17,6 +17,7 @@ for i in 1 2; do node n$i; done
 wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 for i in 1 2; do
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
+  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   for vni in 10 20; do
     node t$vni-$i
     ip -n n$i link add vx$vni address 02:00:00:00:$vni:0$i type vxlan id $vni local 192.168.0.$i remote 192.168.0.$((3 - i)) dstport 4789 dev eth0
@@ -40,7 +41,7 @@ ip netns exec t20-1 ping -c 2 -i 0.2 -W 1 10.1.1.2
 ip -n t20-1 neigh show
 echo "# VNI 30 is n1's alone"
 ip netns exec n1 ping -q -c 1 -W 0.5 10.3.0.2
-for vni in 10 20; do ip netns exec n1 bridge fdb show dev vx$vni | sort; done
-sleep 1.5
+for vni in 10 20; do ip netns exec n1 bridge fdb show dev vx$vni | grep -e ^00 -e ^02:00:00:01 | sort; done
+sleep 4
 kill %1 %2 %3
 wait
