@@ -11,6 +11,7 @@ import (
 	"flag"
 	"os"
 	"regexp"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,14 +36,20 @@ func TestDifferential(t *testing.T) {
 	})
 }
 
-// needsIPIP finds the scripts that make IPIP tunnels. Many kernels have none, so these run on a second one.
-var needsIPIP = regexp.MustCompile(`\b(mode|type) ipip\b`)
+// needsSecond finds the scripts that need what many kernels have not got, IPIP tunnels and netem. They run on a second one, which
+// is slow: one at a time, lest a script sleep less than its commands take.
+var (
+	needsSecond = regexp.MustCompile(`\b(mode|type) ipip\b|\bnetem\b`)
+	second      sync.Mutex
+)
 
 // onLinux runs a script on the kernel. Where that cannot be done the test is skipped, or fails, see [netnstest.Missing]; where only
 // the second kernel is missing it is skipped.
 func onLinux(t *testing.T, s differ.Script) differ.Normal {
 	t.Helper()
-	if needsIPIP.MatchString(s.Text) {
+	if needsSecond.MatchString(s.Text) {
+		second.Lock()
+		defer second.Unlock()
 		r, err := differ.UML{}.Run(s)
 		if errors.Is(err, errors.ErrUnsupported) {
 			t.Skip(err)

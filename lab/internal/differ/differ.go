@@ -33,5 +33,5 @@ type Runner interface {
 	Run(Script) (Result, error)
 }
 
-// Patience bounds a run in real time. Scripts take a few seconds.
-const Patience = 2 * time.Minute
+// Patience bounds a run in real time. Most scripts take a few seconds, but one waits five minutes for a table to forget.
+const Patience = 7 * time.Minute

@@ -32,7 +32,7 @@ mount -t tmpfs tmpfs /run
 mount -t hostfs none /mnt -o DIRECTORY
 mkdir -p /run/modules/lib
 ln -s /usr/lib/uml/modules /run/modules/lib/modules
-for m in veth bridge vxlan ipip dummy; do modprobe -d /run/modules $m; done
+for m in veth bridge vxlan ipip dummy sch_netem; do modprobe -d /run/modules $m; done
 cd /mnt
 bash "$(cat NAME)" >OUTPUT 2>ERRORS
 echo $? >EXIT

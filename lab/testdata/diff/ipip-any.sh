@@ -52,6 +52,6 @@ echo "# no route inside the tunnel, and none at all"
 ip -n n1 route add 10.9.0.0/24 dev flannel.ipip
 ip netns exec h1 ping -c 1 -W 1 10.9.0.1
 ip netns exec h1 ping -c 1 -W 1 10.2.9.9
-sleep 1.5
+sleep 4
 kill %1 %2 %3 %4
 wait
