@@ -90,7 +90,7 @@ func (p *Proc) Now() time.Duration { return p.Sys.Net.Now() }
 
 // Sleep lets virtual time go by. The error is [Interrupted].
 func (p *Proc) Sleep(d time.Duration) error {
-	err := p.Wait(p.Now() + max(d, 0))
+	err := p.Wait(p.Now() + min(max(d, 0), Forever-p.Now()))
 	if errors.Is(err, ErrDeadline) {
 		return nil
 	}
