@@ -778,5 +778,6 @@ func (s *state) info(d *device) LinkInfo {
 		i.IPIP = Set(d.ipip.made)
 		i.IPIP.Link = l
 	}
+	i.GivenMAC = d.fixedMAC
 	return i
 }

@@ -56,7 +56,7 @@ func (c *call) showBridge(l engine.LinkInfo) {
 // it is zero (br_stp_recalculate_bridge_id).
 func (c *call) id(l engine.LinkInfo) string {
 	mac := l.MAC
-	if len(bridges.Ports(c.node, l.Name)) == 0 && l.Bridge.MAC.IsZero() {
+	if len(bridges.Ports(c.node, l.Name)) == 0 && !l.GivenMAC {
 		clear(mac[:])
 	}
 	return fmt.Sprintf("%.4x.%x", bridges.Of(c.node, l.Name).Priority, mac[:])
@@ -136,7 +136,7 @@ func (c *call) showPort(l engine.LinkInfo, p *bridges.Port, id string) {
 	c.p.Printf(" designated port\t%.4x\t\t\tforward delay timer\t%s\n", portID, timer(0))
 	c.p.Printf(" designated cost\t%4d\t\t\thold timer\t\t%s\n flags\t\t\t", 0, timer(0))
 	if l.Port.Hairpin {
-		c.p.Printf("hairpin")
+		c.p.Printf("\n hairpin mode\t\t%4d", 1)
 	}
 	c.p.Printf("\n\n")
 }

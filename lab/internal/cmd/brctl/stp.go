@@ -64,7 +64,7 @@ func (c *call) port(args []string) (*bridges.Port, string) {
 	}
 	p := bridges.Of(c.node, args[0]).Port(c.node.E.Index(args[1]))
 	if p == nil {
-		return nil, "Invalid argument"
+		return nil, "No such file or directory"
 	}
 	return p, ""
 }

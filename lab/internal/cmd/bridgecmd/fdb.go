@@ -127,7 +127,7 @@ func (b *bridge) fdbFlag(e *entry, word string) error {
 		set(e)
 		return nil
 	}
-	if word == "vlan" || word == "nhid" || word == "router" || word == "extern_learn" {
+	if word == "vlan" || word == "nhid" || word == "extern_learn" {
 		return words.Errorf(failed, "RTNETLINK answers: Invalid argument")
 	}
 	if word == "to" {
@@ -142,6 +142,7 @@ func (b *bridge) fdbFlag(e *entry, word string) error {
 
 var fdbFlags = []words.Entry[func(*entry)]{
 	{Name: "master", Value: func(e *entry) { e.master = true }},
+	{Name: "router", Value: func(*entry) {}}, // of neighbours in IPv6
 	{Name: "local", Value: func(e *entry) { e.state |= permanent }},
 	{Name: "permanent", Value: func(e *entry) { e.state |= permanent }},
 	{Name: "temp", Value: func(e *entry) { e.state |= static | reachable }},
@@ -266,12 +267,26 @@ func (b *bridge) inBridge(put func(engine.FDBEntry) error) func(*entry) error {
 		if e.sticky {
 			f.Flags |= fdb.Sticky
 		}
-		if e.use { // like a frame from that station: nothing else is changed
-			f.Flags = 0
-			put = b.node.E.ReplaceFDB
+		if e.use {
+			return b.use(f)
 		}
 		return put(f)
 	}
+}
+
+// use does what a frame from the station would: it makes a dynamic entry, or moves the one there is (br_fdb_update).
+func (b *bridge) use(f engine.FDBEntry) error {
+	l, _ := b.node.E.Link(f.Dev)
+	f.Flags = 0
+	for have := range b.node.E.FDB(l.Master) {
+		if have.MAC == f.MAC {
+			f.Flags = have.Flags
+		}
+	}
+	if f.Flags&(fdb.Local|fdb.Sticky) != 0 {
+		return nil
+	}
+	return b.node.E.ReplaceFDB(f)
 }
 
 // inVXLAN returns what puts an entry into a VXLAN device's table (vxlan_fdb_add).

@@ -31,7 +31,6 @@ const linkUsage = `Usage: bridge link set dev DEV [ cost COST ] [ priority PRIO 
                                [ learning {on | off} ]
                                [ learning_sync {on | off} ]
                                [ flood {on | off} ]
-                               [ mcast_router MULTICAST_ROUTER ]
                                [ mcast_flood {on | off} ]
                                [ bcast_flood {on | off} ]
                                [ mcast_to_unicast {on | off} ]
@@ -39,8 +38,6 @@ const linkUsage = `Usage: bridge link set dev DEV [ cost COST ] [ priority PRIO 
                                [ vlan_tunnel {on | off} ]
                                [ isolated {on | off} ]
                                [ locked {on | off} ]
-                               [ hwmode {vepa | veb} ]
-                               [ backup_port DEVICE ] [ nobackup_port ]
                                [ self ] [ master ]
        bridge link show [dev DEV]`
 
