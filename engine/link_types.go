@@ -141,4 +141,6 @@ type LinkInfo struct {
 	Port   *BridgePort // of a bridge's port
 	VXLAN  *VXLAN
 	IPIP   *IPIP
+
+	GivenMAC bool // by who made the device or changed it; else by the engine, and a bridge's follows its ports
 }

@@ -75,16 +75,19 @@ func (e *Engine) AddBridge(b Bridge) (uint32, error) {
 	}
 	c := fdb.Config{Ageing: b.Ageing, MaxLearned: cmp.Or(b.MaxLearned, fdb.DefaultMaxEntries)}
 	c.MaxEntries = c.MaxLearned + maxConfigured
+	index := uint32(0)
+	if f := e.config.OnFDB; f != nil {
+		c.OnChange = func(c fdb.Change) { f(index, c) }
+	}
 	table, err := fdb.New(c)
 	if err != nil {
 		return 0, fmt.Errorf("engine: bridge %s: Bridge.Ageing is %v: %w: %w", b.Name, b.Ageing, ErrInvalid, err)
 	}
-	i, err := e.add(&device{kind: KindBridge, bridge: &bridge{table: table, made: b}}, b.Link, defaultMTU)
-	if err != nil {
+	if index, err = e.add(&device{kind: KindBridge, bridge: &bridge{table: table, made: b}}, b.Link, defaultMTU); err != nil {
 		return 0, err
 	}
-	d := e.state.Load().device(i)
-	return i, table.Add(fdb.Key(d.mac), fdb.ToPort(i), fdb.Local, e.now())
+	d := e.state.Load().device(index)
+	return index, table.Add(fdb.Key(d.mac), fdb.ToPort(index), fdb.Local, e.now())
 }
 
 // Limits of forwarding databases: learned entries, and configured ones beside those of a bridge.
@@ -775,5 +778,6 @@ func (s *state) info(d *device) LinkInfo {
 		i.IPIP = Set(d.ipip.made)
 		i.IPIP.Link = l
 	}
+	i.GivenMAC = d.fixedMAC
 	return i
 }

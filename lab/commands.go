@@ -5,6 +5,8 @@ package lab
 import (
 	"maps"
 
+	"github.com/culvert-net/culvert/lab/internal/cmd/brctl"
+	"github.com/culvert-net/culvert/lab/internal/cmd/bridgecmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
@@ -17,6 +19,8 @@ import (
 func commands() proc.Table {
 	all := proc.Table{}
 	for _, topic := range []func() proc.Table{
+		brctl.Commands,
+		bridgecmd.Commands,
 		coreutils.Commands,
 		ipcmd.Commands,
 		pingcmd.Commands,

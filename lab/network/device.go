@@ -63,9 +63,13 @@ func (n *Node) AddDummy(l engine.Link) error {
 
 // DeleteLink removes a device, and with a veth end the other one: 'ip link del'.
 func (n *Node) DeleteLink(name string) error {
-	d := n.devices[name]
-	if err := n.E.DeleteLink(name); err != nil || d == nil {
+	d, index := n.devices[name], n.E.Index(name)
+	if err := n.E.DeleteLink(name); err != nil {
 		return err
+	}
+	n.forgetFDB(index)
+	if d == nil {
+		return nil
 	}
 	n.forget(d)
 	if d.Peer == nil {

@@ -92,7 +92,7 @@ func (n *Network) AddNode(name string) (*Node, error) {
 	}
 	node := &Node{Name: name, net: n, devices: map[string]*Device{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
 	sim, err := n.sim.Add(engine.Config{
-		Local: node.local, OnMiss: node.onMiss, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
+		Local: node.local, OnMiss: node.onMiss, OnFDB: node.onFDB, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
 	})
 	if err != nil {
 		return nil, err

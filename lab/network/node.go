@@ -34,6 +34,10 @@ type Node struct {
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
 	missed  []func(engine.Miss)
+
+	kept   map[any]any // see Value
+	births map[station]Birth
+	serial uint64
 }
 
 // Network returns the network that the node is in.
