@@ -29,6 +29,8 @@ type Link struct {
 	MAC  ethernet.MAC // zero: a random one, by the engine's seed; raw ports and IPIP have none
 	MTU  int          // bytes of the IP packet; 0: 1500, and for tunnels what the underlay leaves
 	Up   bool         // 'up' at once
+	// Index is the device's index, up to LimitMaxDevices; 0: one that nobody has had. One that is in use is ErrExists.
+	Index uint32
 }
 
 // Port is a way out of the engine.

@@ -288,6 +288,11 @@ func (e *Engine) checkIPIP(t *IPIP) (under *device, err error) {
 // checkLink reports what is wrong with what all devices have.
 func (e *Engine) checkLink(l Link) error {
 	errs := []error{e.checkName(l.Name)}
+	if l.Index > LimitMaxDevices {
+		errs = append(errs, fmt.Errorf("engine: device %s: Link.Index is %d: want at most %d: %w", l.Name, l.Index, LimitMaxDevices, ErrInvalid))
+	} else if e.state.Load().device(l.Index) != nil {
+		errs = append(errs, fmt.Errorf("engine: device %s: Link.Index %d: %w", l.Name, l.Index, ErrExists))
+	}
 	if !l.MAC.IsZero() && !l.MAC.IsStation() {
 		errs = append(errs, fmt.Errorf("engine: device %s: Link.MAC is %v: want the address of one station: %w", l.Name, l.MAC, ErrInvalid))
 	}
@@ -325,7 +330,7 @@ func (e *Engine) add(d *device, l Link, mtu int) (uint32, error) {
 		return 0, fmt.Errorf("engine: device %s: there are %d already, see Config.MaxDevices: %w", l.Name, len(e.names), ErrFull)
 	}
 	s := e.edit()
-	d.index, d.name, d.up, d.carrier = e.newIndex(s), l.Name, l.Up, true
+	d.index, d.name, d.up, d.carrier = e.newIndex(s, l.Index), l.Name, l.Up, true
 	d.hw, d.fixedMAC = l.MAC, !l.MAC.IsZero()
 	if !d.fixedMAC && !d.raw {
 		d.hw = e.randomMAC()
@@ -362,8 +367,12 @@ func (v *vxlanDevice) decapsulator(e *Engine, mac ethernet.MAC) (err error) {
 // does not mean the new one.
 const quarantine = 1024
 
-// newIndex returns an index that no device has, and makes room for it.
-func (e *Engine) newIndex(s *state) uint32 {
+// newIndex returns the index that is wanted, or with 0 one that no device has, and makes room for it.
+func (e *Engine) newIndex(s *state, wanted uint32) uint32 {
+	if wanted != 0 {
+		e.freed = slices.DeleteFunc(e.freed, func(i uint32) bool { return i == wanted })
+		return makeRoom(s, wanted)
+	}
 	if len(e.freed) > quarantine {
 		i := e.freed[0]
 		e.freed = e.freed[1:]
@@ -374,8 +383,18 @@ func (e *Engine) newIndex(s *state) uint32 {
 		})
 		return i
 	}
-	s.devices = append(s.devices, nil)
-	return uint32(len(s.devices) - 1)
+	for e.last++; s.device(e.last) != nil; {
+		e.last++
+	}
+	return makeRoom(s, e.last)
+}
+
+// makeRoom lengthens the list of devices until it has an index.
+func makeRoom(s *state, index uint32) uint32 {
+	for uint32(len(s.devices)) <= index {
+		s.devices = append(s.devices, nil)
+	}
+	return index
 }
 
 // randomMAC returns an address that nobody has: locally administered, of one station.
