@@ -125,7 +125,7 @@ func (e *Engine) checkRoute(r *Route) (route.Route, error) {
 	}
 	var errs []error
 	if r.Source.IsValid() && !e.state.Load().own.has(number(r.Source)) {
-		errs = append(errs, fmt.Errorf("field Source is %v: want an address of the node (Invalid prefsrc address): %w", r.Source, ErrInvalid))
+		errs = append(errs, fmt.Errorf("field Source is %v: want an address of the node: %w: %w", r.Source, ErrSource, ErrInvalid))
 	}
 	for _, h := range r.hops() {
 		hop, err := e.checkHop(t.Type, &h)
@@ -176,10 +176,10 @@ func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 		case h.Onlink && d == nil:
 			return hop, fmt.Errorf("field Onlink needs Dev: %w", ErrInvalid)
 		case path != nil && path.Type() != route.Unicast:
-			return hop, fmt.Errorf("field Via: %v is %v, and no next hop (Nexthop has invalid gateway): %w", h.Via, path.Type(), ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is %v, and no next hop: %w: %w", h.Via, path.Type(), ErrGateway, ErrInvalid)
 		case h.Onlink:
 		case path == nil || path.Scope() != route.ScopeLink || d != nil && !leadsBy(path, d.index):
-			return hop, fmt.Errorf("field Via: %v is not on a link: add an address in its subnet, or set Onlink (Nexthop has invalid gateway): %w", h.Via, ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is not on a link: add an address in its subnet, or set Onlink: %w: %w", h.Via, ErrGateway, ErrInvalid)
 		case d == nil:
 			d = e.state.Load().device(path.NextHops()[0].Device)
 		}
