@@ -133,7 +133,8 @@ type LinkInfo struct {
 	MAC     ethernet.MAC
 	MTU     int
 	Up      bool
-	Carrier bool
+	Carrier bool // of a bridge: once it has had ports, that of any
+	Unknown bool // the operational state of a device that has no carrier to watch (RFC 2863, ifOperStatus)
 	Promisc bool
 	Raw     bool
 	Master  string // the bridge whose port it is

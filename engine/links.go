@@ -174,7 +174,7 @@ func (e *Engine) checkVXLAN(v *VXLAN) (under *device, err error) {
 		fault("MTU", "is %d: want at most %d, as %s has %d", v.MTU, under.mtu-vxlan.Overhead, v.Device, under.mtu)
 	}
 	for _, d := range e.state.Load().devices {
-		if d != nil && d.vxlan != nil && d.vxlan.made.VNI == v.VNI && d.vxlan.dstPort == v.DstPort {
+		if d != nil && d.vxlan != nil && d.name != v.Name && d.vxlan.made.VNI == v.VNI && d.vxlan.dstPort == v.DstPort {
 			errs = append(errs, fmt.Errorf("engine: vxlan %s: VXLAN.VNI %d with DstPort %d is that of %s: %w",
 				v.Name, v.VNI, v.DstPort, d.name, ErrExists))
 		}
@@ -278,7 +278,7 @@ func (e *Engine) checkIPIP(t *IPIP) (under *device, err error) {
 		}
 	}
 	for _, d := range e.state.Load().devices {
-		if d != nil && d.ipip != nil && d.ipip.local == number(t.Local) && d.ipip.remote == number(t.Remote) {
+		if d != nil && d.ipip != nil && d.name != t.Name && d.ipip.local == number(t.Local) && d.ipip.remote == number(t.Remote) {
 			errs = append(errs, fmt.Errorf("engine: ipip %s: IPIP.Local and Remote are those of %s: %w", t.Name, d.name, ErrExists))
 		}
 	}
@@ -601,7 +601,7 @@ func (e *Engine) attach(d *device, master string) {
 	s := e.edit()
 	b, c := *s.device(br), *s.device(d.index)
 	ports := *b.bridge
-	ports.ports = append(slices.Clone(ports.ports), d.index)
+	ports.ports, ports.had = append(slices.Clone(ports.ports), d.index), true
 	b.bridge, c.master, c.port = &ports, br, BridgePort{}
 	s.devices[br], s.devices[d.index] = &b, &c
 	_ = ports.table.Replace(fdb.Key(d.mac), fdb.ToPort(d.index), fdb.Local, e.now())
@@ -717,7 +717,9 @@ func (e *Engine) SetBridgePort(name string, p BridgePort) error {
 
 // SetAgeing sets how long dynamic entries of a bridge or VXLAN device are kept; negative: for ever. 'brctl setageing'.
 func (e *Engine) SetAgeing(name string, ageing time.Duration) error {
-	d, err := e.named("set ageing", name)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.find("set ageing", name)
 	if err != nil {
 		return err
 	}
@@ -727,7 +729,17 @@ func (e *Engine) SetAgeing(name string, ageing time.Duration) error {
 	if err := d.table().SetAgeing(ageing); err != nil {
 		return fmt.Errorf("engine: set ageing: device %s: %w: %w", name, ErrInvalid, err)
 	}
-	return nil
+	return e.change(d, func(d *device) {
+		if d.bridge != nil {
+			br := *d.bridge
+			br.made.Ageing = ageing
+			d.bridge = &br
+			return
+		}
+		v := *d.vxlan
+		v.made.Ageing = ageing
+		d.vxlan = &v
+	})
 }
 
 // Tap lets f see what crosses a device, in both directions, like a packet socket; nil ends that. It is called by workers, and
@@ -779,6 +791,7 @@ func (s *state) info(d *device) LinkInfo {
 		Index: d.index, Kind: d.kind, Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up, Carrier: d.carrier, Promisc: d.promisc, Raw: d.raw,
 		Master: s.device(d.master).label(), Peer: s.device(d.peer).label(),
 	}
+	i.Unknown = d.kind == KindLoopback || d.kind == KindVXLAN || d.kind == KindIPIP
 	l := Link{Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up}
 	if d.master != 0 {
 		i.Port = Set(d.port)
@@ -787,6 +800,11 @@ func (s *state) info(d *device) LinkInfo {
 	case d.bridge != nil:
 		i.Bridge = Set(d.bridge.made)
 		i.Bridge.Link = l
+		i.Carrier = !d.bridge.had || slices.ContainsFunc(d.bridge.ports, func(p uint32) bool {
+			port := s.device(p)
+			return port != nil && port.running
+		})
+		i.Unknown = !d.bridge.had
 	case d.vxlan != nil:
 		i.VXLAN = Set(d.vxlan.made)
 		i.VXLAN.Link = l
