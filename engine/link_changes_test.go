@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/route"
 )
 
@@ -126,4 +127,42 @@ func TestSetIPIP(t *testing.T) {
 	c.NoPMTUDisc = true
 	require.ErrorIs(t, e.SetIPIP("t", c), engine.ErrInvalid)
 	require.ErrorIs(t, e.SetIPIP("lo", c), engine.ErrInvalid)
+}
+
+func TestRoutesShowDeadNextHops(t *testing.T) {
+	e := newEngine(t)
+	for i, name := range []string{"p", "q"} {
+		_, err := e.AddPort(engine.Port{Link: engine.Link{Name: name, Up: true}})
+		require.NoError(t, err)
+		require.NoError(t, e.AddAddr(name, engine.Addr{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24)}))
+	}
+	prefix := netip.MustParsePrefix("10.9.0.0/16")
+	require.NoError(t, e.AddRoute(engine.Route{Prefix: prefix, NextHops: []engine.NextHop{{Dev: "p", Weight: 1}, {Dev: "q", Weight: 2}}}))
+	require.NoError(t, e.SetLink("p", engine.LinkChange{Up: engine.Set(false)}))
+	var got []engine.NextHop
+	for r := range e.Routes() {
+		if r.Prefix == prefix {
+			got = r.NextHops
+		}
+	}
+	assert.Equal(t, []engine.NextHop{{Dev: "p", Weight: 1, Dead: true}, {Dev: "q", Weight: 2}}, got)
+}
+
+func TestExplainPacketByAnyDevice(t *testing.T) {
+	e := newEngine(t)
+	_, err := e.AddBridge(engine.Bridge{Link: engine.Link{Name: "br0", Up: true}})
+	require.NoError(t, err)
+	require.NoError(t, e.AddAddr("br0", engine.Addr{Prefix: netip.MustParsePrefix("10.0.0.1/24")}))
+	ip, err := ipv4.Fields{TTL: 64, Protocol: 253, Src: [4]byte{10, 0, 0, 2}, Dst: [4]byte{10, 0, 0, 1}}.Append(nil, 0)
+	require.NoError(t, err)
+	x, err := e.ExplainPacket("br0", ip, 0)
+	require.NoError(t, err)
+	assert.Contains(t, x.String(), "local")
+	ip, err = ipv4.Fields{TTL: 64, Protocol: 253, Src: [4]byte{10, 0, 0, 2}, Dst: [4]byte{8, 8, 8, 8}}.Append(nil, 0)
+	require.NoError(t, err)
+	x, err = e.ExplainPacket("br0", ip, 0)
+	require.NoError(t, err)
+	assert.Equal(t, []engine.Reason{engine.DropNotForwarding}, x.Drops)
+	_, err = e.ExplainPacket("nosuch", ip, 0)
+	require.ErrorIs(t, err, engine.ErrNotFound)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type NextHop struct {
 	Dev    string
 	Weight uint16 // 1 to 256; 0: 1
 	Onlink bool
+	Dead   bool // out of use, since its device is down; set by Engine.Routes
 }
 
 // String returns r as 'ip route show' does.
@@ -223,9 +225,21 @@ func (e *Engine) DeleteRoute(r Route) error {
 // Routes returns all routes, of the main and the local table, by prefix.
 func (e *Engine) Routes() iter.Seq[Route] {
 	return func(yield func(Route) bool) {
+		e.mu.Lock()
+		asleep := maps.Clone(e.asleep)
+		e.mu.Unlock()
 		s := e.state.Load()
 		for r := range e.routes.All() {
-			if !yield(s.public(r)) {
+			whole, sleeps := asleep[asleepKey{r.Prefix, r.Metric, r.Table}]
+			if sleeps {
+				r = whole
+			}
+			p := s.public(r)
+			for i := range p.NextHops {
+				d := s.device(r.NextHops[i].Device)
+				p.NextHops[i].Dead = sleeps && (d == nil || !d.up)
+			}
+			if !yield(p) {
 				return
 			}
 		}
