@@ -122,6 +122,8 @@ var (
 	ErrLoop      = errors.New("would lead back into itself")
 	ErrDown      = errors.New("device is down")
 	ErrNotBridge = errors.New("not a port of a bridge")
+	ErrGateway   = errors.New("not a next hop on a link of the device")
+	ErrScope     = errors.New("scope differs from that of the subnet")
 )
 
 // Faults of a packet that the node itself sends; see [Worker.Send]. In parentheses, what strerror(3) says on Linux.

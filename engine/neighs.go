@@ -44,8 +44,6 @@ func (e *Engine) putNeigh(what string, n Neigh, put putNeigh) error {
 		return fmt.Errorf("engine: %s neighbour on %s: Neigh.Addr is %v: want the IPv4 address of one host: %w", what, n.Dev, n.Addr, ErrInvalid)
 	case d.raw:
 		return fmt.Errorf("engine: %s neighbour %v: device %s has no MAC addresses: %w", what, n.Addr, n.Dev, ErrInvalid)
-	case !d.up:
-		return fmt.Errorf("engine: %s neighbour %v: device %s: %w", what, n.Addr, n.Dev, ErrDown)
 	}
 	if n.State == arp.StateNone {
 		n.State = arp.StatePermanent

@@ -35,13 +35,13 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	if n.E.Index(a.Name) != 0 {
 		return fmt.Errorf("network: %s: veth %s: %w", n.Name, a.Name, engine.ErrExists)
 	}
-	aIndex, err := n.E.AddPort(engine.Port{Link: a})
+	bIndex, err := peerNode.E.AddPort(engine.Port{Link: b}) // first, as the kernel does: indexes tell
 	if err != nil {
 		return err
 	}
-	bIndex, err := peerNode.E.AddPort(engine.Port{Link: b})
+	aIndex, err := n.E.AddPort(engine.Port{Link: a})
 	if err != nil {
-		return errors.Join(err, n.E.DeleteLink(a.Name))
+		return errors.Join(err, peerNode.E.DeleteLink(b.Name))
 	}
 	da := &Device{Name: a.Name, Node: n, Kind: "veth"}
 	db := &Device{Name: b.Name, Node: peerNode, Kind: "veth", Peer: da}
@@ -49,6 +49,8 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	w := n.net.sim.NewWire()
 	da.port, db.port = w.Plug(0, n.sim, aIndex), w.Plug(1, peerNode.sim, bIndex)
 	n.devices[a.Name], peerNode.devices[b.Name] = da, db
+	n.meet(peerNode)
+	peerNode.meet(n)
 	return errors.Join(da.carrier(), n.retap(), peerNode.retap())
 }
 
@@ -68,7 +70,9 @@ func (n *Node) DeleteLink(name string) error {
 		return err
 	}
 	n.forgetFDB(index)
+	delete(n.attrs, name)
 	if d == nil {
+		n.dropTaps(name)
 		return nil
 	}
 	n.forget(d)
@@ -83,6 +87,7 @@ func (n *Node) DeleteLink(name string) error {
 // forget takes a device out of the network's books; the engine's is the caller's.
 func (n *Node) forget(d *Device) {
 	delete(n.devices, d.Name)
+	delete(n.attrs, d.Name)
 	if d.port != nil {
 		d.port.Unplug()
 	}
@@ -94,6 +99,9 @@ func (n *Node) forget(d *Device) {
 func (n *Node) SetLink(name string, c engine.LinkChange) error {
 	if err := n.E.SetLink(name, c); err != nil {
 		return err
+	}
+	if c.Up != nil && *c.Up {
+		n.Attrs(name).Opened = true
 	}
 	d := n.devices[name]
 	if c.Name != nil && *c.Name != name {
@@ -117,6 +125,10 @@ func (n *Node) renamed(from, to string) {
 		delete(n.devices, from)
 		d.Name = to
 		n.devices[to] = d
+	}
+	if a := n.attrs[from]; a != nil {
+		delete(n.attrs, from)
+		n.attrs[to] = a
 	}
 	if t := n.taps[from]; t != nil {
 		delete(n.taps, from)
@@ -147,8 +159,13 @@ func (d *Device) up() bool {
 var ErrImmovable = errors.New("device cannot change its namespace")
 
 // MoveLink moves a veth end or a dummy to another node: 'ip link set NAME netns NODE'. Like Linux, it leaves addresses, routes,
-// neighbours, bridge and the state up behind, and takes name, MAC address and MTU along.
+// neighbours, bridge and the state up behind, and takes name, MAC address and MTU along, and the index if that is free there.
 func (n *Node) MoveLink(name string, to *Node) error {
+	return n.MoveLinkAs(name, to, engine.Link{Name: name})
+}
+
+// MoveLinkAs is MoveLink with another name, and with another index if as has one: 'ip link set NAME netns NODE name NEW'.
+func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	info, ok := n.E.Link(name)
 	d := n.devices[name]
 	switch {
@@ -158,10 +175,14 @@ func (n *Node) MoveLink(name string, to *Node) error {
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, ErrImmovable)
 	case to == n:
 		return nil
-	case to.E.Index(name) != 0:
-		return fmt.Errorf("network: %s: %s: %w", to.Name, name, engine.ErrExists)
+	case to.E.Index(as.Name) != 0:
+		return fmt.Errorf("network: %s: %s: %w", to.Name, as.Name, engine.ErrExists)
 	}
-	index, err := to.E.AddPort(engine.Port{Link: engine.Link{Name: name, MAC: info.MAC, MTU: info.MTU}})
+	if as.Index == 0 && to.E.Name(info.Index) == "" {
+		as.Index = info.Index
+	}
+	as.MAC, as.MTU = info.MAC, info.MTU
+	index, err := to.E.AddPort(engine.Port{Link: as})
 	if err != nil {
 		return err
 	}
@@ -170,8 +191,14 @@ func (n *Node) MoveLink(name string, to *Node) error {
 	}
 	delete(n.devices, name)
 	n.dropTaps(name)
-	d.Node = to
-	to.devices[name] = d
+	n.moveAttrs(name, to, as.Name)
+	d.Node, d.Name = to, as.Name
+	to.devices[as.Name] = d
+	n.meet(to)
+	if d.Peer != nil {
+		to.meet(d.Peer.Node)
+		d.Peer.Node.meet(to)
+	}
 	if d.port != nil {
 		d.port = d.port.Move(to.sim, index)
 	}

@@ -90,7 +90,7 @@ func (n *Network) AddNode(name string) (*Node, error) {
 	if n.names[name] != nil {
 		return nil, fmt.Errorf("network: node %q: %w", name, engine.ErrExists)
 	}
-	node := &Node{Name: name, net: n, devices: map[string]*Device{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
+	node := &Node{Name: name, net: n, devices: map[string]*Device{}, attrs: map[string]*Attrs{}, ids: map[*Node]int{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
 	sim, err := n.sim.Add(engine.Config{
 		Local: node.local, OnMiss: node.onMiss, OnFDB: node.onFDB, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
 	})
@@ -118,6 +118,9 @@ func (n *Network) DeleteNode(name string) error {
 				return err
 			}
 		}
+	}
+	for _, other := range n.nodes {
+		delete(other.ids, node)
 	}
 	n.sim.Remove(node.sim)
 	delete(n.names, name)

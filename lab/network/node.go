@@ -27,6 +27,8 @@ type Node struct {
 	net     *Network
 	sim     *simnet.Node
 	devices map[string]*Device
+	attrs   map[string]*Attrs
+	ids     map[*Node]int // see ID
 	sockets []*Socket
 
 	listeners []*Tap
