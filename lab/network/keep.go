@@ -1,12 +1,14 @@
 package network
 
-// What is kept with a node beside its engine: what commands remember of it, and in which order entries of forwarding databases
-// were made, for that is the order in which Linux lists them.
+// What is kept beside the engines: what commands remember of a node; in which order entries of forwarding databases were made, for
+// that is the order in which Linux lists them; and what the kernel has once for all namespaces.
 
 import (
+	"errors"
 	"maps"
 	"time"
 
+	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/fdb"
 )
 
@@ -55,4 +57,68 @@ func (n *Node) onFDB(device uint32, c fdb.Change) {
 		n.serial++
 		n.births[s] = Birth{Serial: n.serial, At: n.net.Now()}
 	}
+}
+
+// NeighThresholds are the limits of learned neighbours (net.ipv4.neigh.default.gc_thresh1 to 3). The kernel has one table for all
+// namespaces; here each node has its own, with the same limits.
+type NeighThresholds [3]int
+
+// defaultThresholds are the kernel's (net/ipv4/arp.c, arp_tbl).
+var defaultThresholds = NeighThresholds{128, 512, 1024}
+
+// NeighThresholds returns the limits of all nodes' learned neighbours.
+func (n *Network) NeighThresholds() NeighThresholds {
+	if n.thresholds == (NeighThresholds{}) {
+		return defaultThresholds
+	}
+	return n.thresholds
+}
+
+// SetNeighThresholds sets the limits of all nodes' learned neighbours, those of nodes to come included.
+func (n *Network) SetNeighThresholds(t NeighThresholds) error {
+	n.thresholds = t
+	var errs []error
+	for _, node := range n.nodes {
+		errs = append(errs, node.setThresholds(t))
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) setThresholds(t NeighThresholds) error {
+	for i, v := range t {
+		if v == 0 {
+			t[i] = -1 // to an engine 0 is the default
+		}
+	}
+	return n.E.SetNeighThresholds(t[0], t[1], t[2])
+}
+
+// Answers by proxy wait up to so long on Linux, and so many (net/ipv4/arp.c, arp_tbl).
+const (
+	proxyDelay = 800 * time.Millisecond
+	proxyQueue = 64
+)
+
+// smallPackets is how many small packets wait for a neighbour on Linux, where each takes 768 bytes of 212,992.
+const smallPackets = 212992 / 768
+
+// begin gives a new node what Linux gives a new namespace, where an engine has another default; and the timers and limits of
+// neighbours that the first namespace has.
+func (n *Node) begin() error {
+	var errs []error
+	for _, dev := range []string{"lo", engine.ConfAll, engine.ConfDefault} {
+		c, err := n.E.Conf(dev)
+		c.SendRedirects, c.ProxyDelay, c.ProxyQueue = true, proxyDelay, proxyQueue
+		errs = append(errs, err, n.E.SetConf(dev, c))
+	}
+	from := n
+	if len(n.net.nodes) > 0 {
+		from = n.net.Default()
+	}
+	p, err := from.E.NeighParams(engine.ConfDefault)
+	if from == n {
+		p.QueuePackets = smallPackets
+	}
+	errs = append(errs, err, n.E.SetNeighParams(engine.ConfDefault, p))
+	return errors.Join(append(errs, n.setThresholds(n.net.NeighThresholds()))...)
 }

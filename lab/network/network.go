@@ -49,6 +49,8 @@ type Network struct {
 	nodes []*Node
 	names map[string]*Node
 	watch TapFunc // sees every device of every node; nil: nobody looks
+
+	thresholds NeighThresholds
 }
 
 // New returns a network with one node, [Default].
@@ -98,6 +100,9 @@ func (n *Network) AddNode(name string) (*Node, error) {
 		return nil, err
 	}
 	node.sim, node.E = sim, sim.E
+	if err := node.begin(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(node.E.FlushAddrs("lo"), node.E.SetLink("lo", engine.LinkChange{Up: engine.Set(false)})); err != nil {
 		return nil, err
 	}
