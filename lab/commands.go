@@ -10,6 +10,7 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
 	"github.com/culvert-net/culvert/lab/internal/sysfs"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -24,6 +25,7 @@ func commands() proc.Table {
 		coreutils.Commands,
 		ipcmd.Commands,
 		pingcmd.Commands,
+		tcpdumpcmd.Commands,
 	} {
 		maps.Copy(all, topic())
 	}
