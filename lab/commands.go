@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/procps"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
 	"github.com/culvert-net/culvert/lab/internal/sysfs"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -26,6 +27,7 @@ func commands() proc.Table {
 		ipcmd.Commands,
 		pingcmd.Commands,
 		procps.Commands,
+		tcpdumpcmd.Commands,
 	} {
 		maps.Copy(all, topic())
 	}

@@ -58,7 +58,7 @@ type Packet struct {
 type Filter struct{ test test }
 
 // ErrSyntax says that an expression is none.
-var ErrSyntax = errors.New("syntax error")
+var ErrSyntax = errors.New("can't parse filter expression: syntax error")
 
 // Compile compiles an expression; the empty one matches everything. The errors are worded as libpcap's, or say what is not
 // implemented.

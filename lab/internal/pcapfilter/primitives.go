@@ -108,7 +108,7 @@ func (p *parser) protocolNumber(q qualifiers, t token) (test, error) {
 	case t.kind == kindNumber:
 		number = t.number
 	case !ok:
-		return nil, unsupported("protocol '" + t.text + "'")
+		return nil, fault("unknown " + q.proto + " proto '" + t.text + "'")
 	case !t.escaped && slices.Contains(protocols, t.text):
 		return nil, ErrSyntax // a keyword
 	}
@@ -196,7 +196,7 @@ func (f fault) Error() string { return string(f) }
 const (
 	errEther     fault = "ethernet address used in non-ether expression"
 	errEtherLink fault = "ethernet addresses supported only on ethernet/FDDI/token ring/802.11/ATM LANE/Fibre Channel"
-	errDirection fault = "inbound/outbound not supported on this link-layer type when reading savefiles"
+	errDirection fault = "inbound/outbound not supported on Ethernet when reading savefiles"
 	errBroadcast fault = "only link-layer/IP broadcast filters supported"
 	errNotALink  fault = "not a broadcast link"
 	errMulticast fault = "link-layer multicast filters supported only on ethernet/FDDI/token ring/ARCNET/802.11/ATM LANE/Fibre Channel"
@@ -316,7 +316,7 @@ func ports(kind string, t token) (low, high uint32, err error) {
 	high, ok2 := port(last)
 	switch {
 	case !ok || !ok2:
-		return 0, 0, fault("illegal port number " + t.text + "; only numbers and well-known names are supported in the lab's filters")
+		return 0, 0, fault("unknown port '" + t.text + "'")
 	case low > highest || high > highest:
 		return 0, 0, fault("illegal port number " + t.text + " > 65535")
 	}
