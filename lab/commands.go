@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/nettools"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/procps"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tccmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
 	"github.com/culvert-net/culvert/lab/internal/sysfs"
@@ -31,6 +32,7 @@ func commands() proc.Table {
 		nettools.Commands,
 		pingcmd.Commands,
 		procps.Commands,
+		tccmd.Commands,
 		tcpdumpcmd.Commands,
 	} {
 		maps.Copy(all, topic())
