@@ -27,21 +27,38 @@ func (e *Engine) AddAddr(dev string, a Addr) error {
 	}
 	a.Secondary = false
 	for i := range d.addrs {
-		o := &d.addrs[i]
-		if o.Prefix == a.Prefix && o.Peer == a.Peer {
+		switch o := &d.addrs[i]; {
+		case o.subnet() != a.subnet():
+		case o.Prefix.Addr() == a.Prefix.Addr():
 			return fmt.Errorf("engine: add address %v to %s: %w", a.Prefix, dev, ErrExists)
-		}
-		if !o.Secondary && o.subnet() == a.subnet() {
+		case o.Scope != a.Scope:
+			return fmt.Errorf("engine: add address to %s: Addr.Scope is %v, but that of %v in the same subnet is %v: %w: %w",
+				dev, a.Scope, o.Prefix, o.Scope, ErrScope, ErrInvalid)
+		default:
 			a.Secondary = true
 		}
 	}
-	_ = e.change(d, func(d *device) { d.addrs = append(slices.Clone(d.addrs), a) })
+	_ = e.change(d, func(d *device) { d.addrs = slices.Insert(slices.Clone(d.addrs), a.place(d.addrs), a) })
 	for _, r := range a.routes(d) {
 		if r.Type == route.Local || d.up {
 			_ = e.routes.Append(r) // may be there by another address
 		}
 	}
 	return nil
+}
+
+// place returns where among others the address belongs: primary ones by falling scope, then the others (__inet_insert_ifa).
+func (a *Addr) place(others []Addr) int {
+	if a.Secondary {
+		return len(others)
+	}
+	at := 0
+	for i := range others {
+		if o := &others[i]; !o.Secondary && o.Scope >= a.Scope {
+			at = i + 1
+		}
+	}
+	return at
 }
 
 func (a *Addr) check(d *device) error {
@@ -83,7 +100,7 @@ func (a *Addr) routes(d *device) []route.Route {
 	}
 	if !a.NoPrefixRoute {
 		r := base
-		r.Prefix, r.Scope, r.NextHops = subnet, route.ScopeLink, local.NextHops
+		r.Prefix, r.Scope, r.NextHops, r.Metric = subnet, route.ScopeLink, local.NextHops, a.Metric
 		if d.kind == KindLoopback {
 			r.Type, r.Table, r.Scope = route.Local, route.TableLocal, route.ScopeHost
 		}
@@ -97,15 +114,23 @@ func lastAddr(p netip.Prefix) netip.Addr { return AddrOf(number(p.Addr()) | (1<<
 
 // DeleteAddr takes an address from a device, and with the first of a subnet its secondary ones: 'ip addr del'.
 func (e *Engine) DeleteAddr(dev string, p netip.Prefix) error {
+	if err := e.DeleteAddrFunc(dev, func(a Addr) bool { return a.Prefix == p }); err != nil {
+		return fmt.Errorf("%w: %v", err, p)
+	}
+	return nil
+}
+
+// DeleteAddrFunc is DeleteAddr of the first address for which match is true.
+func (e *Engine) DeleteAddrFunc(dev string, match func(Addr) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	d, err := e.find("delete address", dev)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(d.addrs, func(a Addr) bool { return a.Prefix == p })
+	i := slices.IndexFunc(d.addrs, match)
 	if i < 0 {
-		return fmt.Errorf("engine: delete address %v from %s: %w", p, dev, ErrNotFound)
+		return fmt.Errorf("engine: delete address from %s: %w", dev, ErrNotFound)
 	}
 	gone := []Addr{d.addrs[i]}
 	if !gone[0].Secondary {

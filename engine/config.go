@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
@@ -56,6 +57,10 @@ type Config struct {
 
 	// OnMiss is told of neighbours and MAC addresses that the embedding agent is to supply, see [Miss].
 	OnMiss func(Miss)
+
+	// OnFDB is told of each change of the forwarding database of a bridge or VXLAN device, by whoever makes it and before he goes
+	// on; see [fdb.Config]. It must not call the engine.
+	OnFDB func(device uint32, c fdb.Change)
 
 	Routes     route.Config    // OnChange is called after the engine's own
 	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0
@@ -117,6 +122,8 @@ var (
 	ErrLoop      = errors.New("would lead back into itself")
 	ErrDown      = errors.New("device is down")
 	ErrNotBridge = errors.New("not a port of a bridge")
+	ErrGateway   = errors.New("not a next hop on a link of the device")
+	ErrScope     = errors.New("scope differs from that of the subnet")
 )
 
 // Faults of a packet that the node itself sends; see [Worker.Send]. In parentheses, what strerror(3) says on Linux.

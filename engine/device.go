@@ -76,6 +76,7 @@ func (d *device) label() string {
 type bridge struct {
 	table *fdb.Table
 	ports []uint32 // in the order in which they joined
+	had   bool     // a port once: from then on its carrier is theirs
 	made  Bridge
 }
 
@@ -193,8 +194,10 @@ type Addr struct {
 	Peer          netip.Prefix // of a point-to-point link: the other end
 	Broadcast     netip.Addr   // zero: none
 	Scope         route.Scope
-	NoPrefixRoute bool // make no route to the subnet
-	Secondary     bool // set by the engine: the subnet has a primary address already
+	Label         string // for people, such as "eth0:1"; "": the device's name
+	Metric        uint32 // of the route to the subnet
+	NoPrefixRoute bool   // make no route to the subnet
+	Secondary     bool   // set by the engine: the subnet has a primary address already
 }
 
 // Tap is told of each packet that crosses a device, like a packet socket: Ethernet frames, or IPv4 packets of raw devices. The

@@ -47,6 +47,7 @@ type Engine struct {
 	mu    sync.Mutex // of control calls; guards writing state, and what follows
 	names map[string]uint32
 	freed []uint32 // indexes of removed devices, in the order of their removal
+	last  uint32   // index that was chosen last
 	made  uint64   // random MAC addresses
 	confs confs
 	peers map[string]Peer

@@ -59,12 +59,32 @@ func (e *Engine) Explain(port string, frame []byte, now time.Duration) (*Explana
 	if d.kind != KindPort {
 		return nil, fmt.Errorf("engine: explain: %s is no port, and receives nothing from outside: %w", port, ErrInvalid)
 	}
+	return e.dryReceive(d, now, func(w *Worker, d *device) { w.receive(d, packet.Of(frame)) }), nil
+}
+
+// ExplainPacket is Explain for an IPv4 packet that the node itself has received by a device of any kind, its own bridge's port or a
+// tunnel, with the Ethernet header already taken off: 'ip route get … from … iif'.
+func (e *Engine) ExplainPacket(dev string, ip []byte, now time.Duration) (*Explanation, error) {
+	e.explaining.Lock()
+	defer e.explaining.Unlock()
+	d, err := e.named("explain", dev)
+	if err != nil {
+		return nil, err
+	}
+	return e.dryReceive(d, now, func(w *Worker, d *device) {
+		w.group = false
+		w.ipReceive(d, packet.Of(ip))
+	}), nil
+}
+
+// dryReceive lets the worker that changes nothing receive something, and returns what would come of it.
+func (e *Engine) dryReceive(d *device, now time.Duration, receive func(*Worker, *device)) *Explanation {
 	w, x := e.dry, &Explanation{}
 	w.dry = &dryRun{x: x, names: w.deviceName}
 	trace := &TracedPacket{Time: now}
 	w.begin(now)
 	w.crossed, w.trace = 0, trace
-	w.receive(w.st.device(d.index), packet.Of(frame))
+	receive(w, w.st.device(d.index))
 	w.trace = trace
 	w.end()
 	w.trace = nil
@@ -74,7 +94,7 @@ func (e *Engine) Explain(port string, frame []byte, now time.Duration) (*Explana
 			x.Drops = append(x.Drops, s.Reason)
 		}
 	}
-	return x, nil
+	return x
 }
 
 // take takes what would be given to Output.

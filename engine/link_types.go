@@ -29,6 +29,8 @@ type Link struct {
 	MAC  ethernet.MAC // zero: a random one, by the engine's seed; raw ports and IPIP have none
 	MTU  int          // bytes of the IP packet; 0: 1500, and for tunnels what the underlay leaves
 	Up   bool         // 'up' at once
+	// Index is the device's index, up to LimitMaxDevices; 0: one that nobody has had. One that is in use is ErrExists.
+	Index uint32
 }
 
 // Port is a way out of the engine.
@@ -131,7 +133,8 @@ type LinkInfo struct {
 	MAC     ethernet.MAC
 	MTU     int
 	Up      bool
-	Carrier bool
+	Carrier bool // of a bridge: once it has had ports, that of any
+	Unknown bool // the operational state of a device that has no carrier to watch (RFC 2863, ifOperStatus)
 	Promisc bool
 	Raw     bool
 	Master  string // the bridge whose port it is
@@ -141,4 +144,6 @@ type LinkInfo struct {
 	Port   *BridgePort // of a bridge's port
 	VXLAN  *VXLAN
 	IPIP   *IPIP
+
+	GivenMAC bool // by who made the device or changed it; else by the engine, and a bridge's follows its ports
 }

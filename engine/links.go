@@ -75,16 +75,19 @@ func (e *Engine) AddBridge(b Bridge) (uint32, error) {
 	}
 	c := fdb.Config{Ageing: b.Ageing, MaxLearned: cmp.Or(b.MaxLearned, fdb.DefaultMaxEntries)}
 	c.MaxEntries = c.MaxLearned + maxConfigured
+	index := uint32(0)
+	if f := e.config.OnFDB; f != nil {
+		c.OnChange = func(c fdb.Change) { f(index, c) }
+	}
 	table, err := fdb.New(c)
 	if err != nil {
 		return 0, fmt.Errorf("engine: bridge %s: Bridge.Ageing is %v: %w: %w", b.Name, b.Ageing, ErrInvalid, err)
 	}
-	i, err := e.add(&device{kind: KindBridge, bridge: &bridge{table: table, made: b}}, b.Link, defaultMTU)
-	if err != nil {
+	if index, err = e.add(&device{kind: KindBridge, bridge: &bridge{table: table, made: b}}, b.Link, defaultMTU); err != nil {
 		return 0, err
 	}
-	d := e.state.Load().device(i)
-	return i, table.Add(fdb.Key(d.mac), fdb.ToPort(i), fdb.Local, e.now())
+	d := e.state.Load().device(index)
+	return index, table.Add(fdb.Key(d.mac), fdb.ToPort(index), fdb.Local, e.now())
 }
 
 // Limits of forwarding databases: learned entries, and configured ones beside those of a bridge.
@@ -174,7 +177,7 @@ func (e *Engine) checkVXLAN(v *VXLAN) (under *device, err error) {
 		fault("MTU", "is %d: want at most %d, as %s has %d", v.MTU, under.mtu-vxlan.Overhead, v.Device, under.mtu)
 	}
 	for _, d := range e.state.Load().devices {
-		if d != nil && d.vxlan != nil && d.vxlan.made.VNI == v.VNI && d.vxlan.dstPort == v.DstPort {
+		if d != nil && d.vxlan != nil && d.name != v.Name && d.vxlan.made.VNI == v.VNI && d.vxlan.dstPort == v.DstPort {
 			errs = append(errs, fmt.Errorf("engine: vxlan %s: VXLAN.VNI %d with DstPort %d is that of %s: %w",
 				v.Name, v.VNI, v.DstPort, d.name, ErrExists))
 		}
@@ -278,7 +281,7 @@ func (e *Engine) checkIPIP(t *IPIP) (under *device, err error) {
 		}
 	}
 	for _, d := range e.state.Load().devices {
-		if d != nil && d.ipip != nil && d.ipip.local == number(t.Local) && d.ipip.remote == number(t.Remote) {
+		if d != nil && d.ipip != nil && d.name != t.Name && d.ipip.local == number(t.Local) && d.ipip.remote == number(t.Remote) {
 			errs = append(errs, fmt.Errorf("engine: ipip %s: IPIP.Local and Remote are those of %s: %w", t.Name, d.name, ErrExists))
 		}
 	}
@@ -288,6 +291,11 @@ func (e *Engine) checkIPIP(t *IPIP) (under *device, err error) {
 // checkLink reports what is wrong with what all devices have.
 func (e *Engine) checkLink(l Link) error {
 	errs := []error{e.checkName(l.Name)}
+	if l.Index > LimitMaxDevices {
+		errs = append(errs, fmt.Errorf("engine: device %s: Link.Index is %d: want at most %d: %w", l.Name, l.Index, LimitMaxDevices, ErrInvalid))
+	} else if e.state.Load().device(l.Index) != nil {
+		errs = append(errs, fmt.Errorf("engine: device %s: Link.Index %d: %w", l.Name, l.Index, ErrExists))
+	}
 	if !l.MAC.IsZero() && !l.MAC.IsStation() {
 		errs = append(errs, fmt.Errorf("engine: device %s: Link.MAC is %v: want the address of one station: %w", l.Name, l.MAC, ErrInvalid))
 	}
@@ -325,7 +333,7 @@ func (e *Engine) add(d *device, l Link, mtu int) (uint32, error) {
 		return 0, fmt.Errorf("engine: device %s: there are %d already, see Config.MaxDevices: %w", l.Name, len(e.names), ErrFull)
 	}
 	s := e.edit()
-	d.index, d.name, d.up, d.carrier = e.newIndex(s), l.Name, l.Up, true
+	d.index, d.name, d.up, d.carrier = e.newIndex(s, l.Index), l.Name, l.Up, true
 	d.hw, d.fixedMAC = l.MAC, !l.MAC.IsZero()
 	if !d.fixedMAC && !d.raw {
 		d.hw = e.randomMAC()
@@ -362,8 +370,12 @@ func (v *vxlanDevice) decapsulator(e *Engine, mac ethernet.MAC) (err error) {
 // does not mean the new one.
 const quarantine = 1024
 
-// newIndex returns an index that no device has, and makes room for it.
-func (e *Engine) newIndex(s *state) uint32 {
+// newIndex returns the index that is wanted, or with 0 one that no device has, and makes room for it.
+func (e *Engine) newIndex(s *state, wanted uint32) uint32 {
+	if wanted != 0 {
+		e.freed = slices.DeleteFunc(e.freed, func(i uint32) bool { return i == wanted })
+		return makeRoom(s, wanted)
+	}
 	if len(e.freed) > quarantine {
 		i := e.freed[0]
 		e.freed = e.freed[1:]
@@ -374,8 +386,18 @@ func (e *Engine) newIndex(s *state) uint32 {
 		})
 		return i
 	}
-	s.devices = append(s.devices, nil)
-	return uint32(len(s.devices) - 1)
+	for e.last++; s.device(e.last) != nil; {
+		e.last++
+	}
+	return makeRoom(s, e.last)
+}
+
+// makeRoom lengthens the list of devices until it has an index.
+func makeRoom(s *state, index uint32) uint32 {
+	for uint32(len(s.devices)) <= index {
+		s.devices = append(s.devices, nil)
+	}
+	return index
 }
 
 // randomMAC returns an address that nobody has: locally administered, of one station.
@@ -582,7 +604,7 @@ func (e *Engine) attach(d *device, master string) {
 	s := e.edit()
 	b, c := *s.device(br), *s.device(d.index)
 	ports := *b.bridge
-	ports.ports = append(slices.Clone(ports.ports), d.index)
+	ports.ports, ports.had = append(slices.Clone(ports.ports), d.index), true
 	b.bridge, c.master, c.port = &ports, br, BridgePort{}
 	s.devices[br], s.devices[d.index] = &b, &c
 	_ = ports.table.Replace(fdb.Key(d.mac), fdb.ToPort(d.index), fdb.Local, e.now())
@@ -698,7 +720,9 @@ func (e *Engine) SetBridgePort(name string, p BridgePort) error {
 
 // SetAgeing sets how long dynamic entries of a bridge or VXLAN device are kept; negative: for ever. 'brctl setageing'.
 func (e *Engine) SetAgeing(name string, ageing time.Duration) error {
-	d, err := e.named("set ageing", name)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := e.find("set ageing", name)
 	if err != nil {
 		return err
 	}
@@ -708,7 +732,17 @@ func (e *Engine) SetAgeing(name string, ageing time.Duration) error {
 	if err := d.table().SetAgeing(ageing); err != nil {
 		return fmt.Errorf("engine: set ageing: device %s: %w: %w", name, ErrInvalid, err)
 	}
-	return nil
+	return e.change(d, func(d *device) {
+		if d.bridge != nil {
+			br := *d.bridge
+			br.made.Ageing = ageing
+			d.bridge = &br
+			return
+		}
+		v := *d.vxlan
+		v.made.Ageing = ageing
+		d.vxlan = &v
+	})
 }
 
 // Tap lets f see what crosses a device, in both directions, like a packet socket; nil ends that. It is called by workers, and
@@ -760,6 +794,7 @@ func (s *state) info(d *device) LinkInfo {
 		Index: d.index, Kind: d.kind, Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up, Carrier: d.carrier, Promisc: d.promisc, Raw: d.raw,
 		Master: s.device(d.master).label(), Peer: s.device(d.peer).label(),
 	}
+	i.Unknown = d.kind == KindLoopback || d.kind == KindVXLAN || d.kind == KindIPIP
 	l := Link{Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up}
 	if d.master != 0 {
 		i.Port = Set(d.port)
@@ -768,6 +803,11 @@ func (s *state) info(d *device) LinkInfo {
 	case d.bridge != nil:
 		i.Bridge = Set(d.bridge.made)
 		i.Bridge.Link = l
+		i.Carrier = !d.bridge.had || slices.ContainsFunc(d.bridge.ports, func(p uint32) bool {
+			port := s.device(p)
+			return port != nil && port.running
+		})
+		i.Unknown = !d.bridge.had
 	case d.vxlan != nil:
 		i.VXLAN = Set(d.vxlan.made)
 		i.VXLAN.Link = l
@@ -775,5 +815,6 @@ func (s *state) info(d *device) LinkInfo {
 		i.IPIP = Set(d.ipip.made)
 		i.IPIP.Link = l
 	}
+	i.GivenMAC = d.fixedMAC
 	return i
 }

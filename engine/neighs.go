@@ -44,8 +44,6 @@ func (e *Engine) putNeigh(what string, n Neigh, put putNeigh) error {
 		return fmt.Errorf("engine: %s neighbour on %s: Neigh.Addr is %v: want the IPv4 address of one host: %w", what, n.Dev, n.Addr, ErrInvalid)
 	case d.raw:
 		return fmt.Errorf("engine: %s neighbour %v: device %s has no MAC addresses: %w", what, n.Addr, n.Dev, ErrInvalid)
-	case !d.up:
-		return fmt.Errorf("engine: %s neighbour %v: device %s: %w", what, n.Addr, n.Dev, ErrDown)
 	}
 	if n.State == arp.StateNone {
 		n.State = arp.StatePermanent
@@ -129,6 +127,18 @@ func (e *Engine) GetNeigh(addr netip.Addr, dev string) (arp.Entry, bool) {
 // device.
 func (e *Engine) AddProxyNeigh(addr netip.Addr, dev string) error {
 	return e.proxy("add proxy", addr, dev, (*arp.Table).AddProxy)
+}
+
+// ProxyNeighs returns the addresses that are answered for, and the devices on which; "" is any. They come by device and address.
+func (e *Engine) ProxyNeighs() iter.Seq2[netip.Addr, string] {
+	return func(yield func(netip.Addr, string) bool) {
+		s := e.state.Load()
+		for k := range e.neighs.Proxies() {
+			if !yield(k.Addr, s.device(k.Device).label()) {
+				return
+			}
+		}
+	}
 }
 
 // DeleteProxyNeigh undoes AddProxyNeigh.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type NextHop struct {
 	Dev    string
 	Weight uint16 // 1 to 256; 0: 1
 	Onlink bool
+	Dead   bool // out of use, since its device is down; set by Engine.Routes
 }
 
 // String returns r as 'ip route show' does.
@@ -83,6 +85,9 @@ func (e *Engine) ChangeRoute(r Route) error { return e.putRoute("change", r, (*r
 // AppendRoute adds a route behind others with the same prefix, table and metric.
 func (e *Engine) AppendRoute(r Route) error { return e.putRoute("append", r, (*route.Table).Append) }
 
+// PrependRoute adds a route before others with the same prefix, table and metric.
+func (e *Engine) PrependRoute(r Route) error { return e.putRoute("prepend", r, (*route.Table).Prepend) }
+
 func (e *Engine) putRoute(what string, r Route, put func(*route.Table, route.Route) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -125,7 +130,7 @@ func (e *Engine) checkRoute(r *Route) (route.Route, error) {
 	}
 	var errs []error
 	if r.Source.IsValid() && !e.state.Load().own.has(number(r.Source)) {
-		errs = append(errs, fmt.Errorf("field Source is %v: want an address of the node (Invalid prefsrc address): %w", r.Source, ErrInvalid))
+		errs = append(errs, fmt.Errorf("field Source is %v: want an address of the node: %w: %w", r.Source, ErrSource, ErrInvalid))
 	}
 	for _, h := range r.hops() {
 		hop, err := e.checkHop(t.Type, &h)
@@ -176,10 +181,10 @@ func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 		case h.Onlink && d == nil:
 			return hop, fmt.Errorf("field Onlink needs Dev: %w", ErrInvalid)
 		case path != nil && path.Type() != route.Unicast:
-			return hop, fmt.Errorf("field Via: %v is %v, and no next hop (Nexthop has invalid gateway): %w", h.Via, path.Type(), ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is %v, and no next hop: %w: %w", h.Via, path.Type(), ErrGateway, ErrInvalid)
 		case h.Onlink:
 		case path == nil || path.Scope() != route.ScopeLink || d != nil && !leadsBy(path, d.index):
-			return hop, fmt.Errorf("field Via: %v is not on a link: add an address in its subnet, or set Onlink (Nexthop has invalid gateway): %w", h.Via, ErrInvalid)
+			return hop, fmt.Errorf("field Via: %v is not on a link: add an address in its subnet, or set Onlink: %w: %w", h.Via, ErrGateway, ErrInvalid)
 		case d == nil:
 			d = e.state.Load().device(path.NextHops()[0].Device)
 		}
@@ -223,9 +228,21 @@ func (e *Engine) DeleteRoute(r Route) error {
 // Routes returns all routes, of the main and the local table, by prefix.
 func (e *Engine) Routes() iter.Seq[Route] {
 	return func(yield func(Route) bool) {
+		e.mu.Lock()
+		asleep := maps.Clone(e.asleep)
+		e.mu.Unlock()
 		s := e.state.Load()
 		for r := range e.routes.All() {
-			if !yield(s.public(r)) {
+			whole, sleeps := asleep[asleepKey{r.Prefix, r.Metric, r.Table}]
+			if sleeps {
+				r = whole
+			}
+			p := s.public(r)
+			for i := range p.NextHops {
+				d := s.device(r.NextHops[i].Device)
+				p.NextHops[i].Dead = sleeps && (d == nil || !d.up)
+			}
+			if !yield(p) {
 				return
 			}
 		}

@@ -197,6 +197,9 @@ func (q *fdbWaits) take(match func(*waiting) bool) (out []waiting) {
 func (e *Engine) fdbChanged(device uint32, c fdb.Change) {
 	mac := uint64(c.Key) & macBroadcast
 	e.ends.fdbEntryChanged(device, mac)
+	if f := e.config.OnFDB; f != nil {
+		f(device, c)
+	}
 	if !c.New.IsValid() {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/udp"
+	"github.com/culvert-net/culvert/vxlan"
 )
 
 // arp prints an ARP packet; length is that of the frame's payload, padding included.
@@ -187,18 +188,33 @@ func (p *printer) udp(l *dissect.Level) {
 		p.missing("", " [|udp]")
 		return
 	}
-	if !p.opt.Terse {
+	if !p.opt.Terse && !p.opt.Brief {
 		p.udpChecksum(l)
 	}
-	if v := l.VXLAN; v.IsValid() {
-		p.text("VXLAN, flags [I] (0x")
-		p.hexPadded(uint32(v.Flags()), 2)
-		p.text("), vni ")
-		p.dec32(v.VNI())
+	if l.VXLAN.IsValid() && !p.opt.Quick {
+		p.vxlan(l)
 		return
 	}
 	p.text("UDP, length ")
 	p.dec(max(0, int(l.UDP.Length())-udp.HeaderLen))
+}
+
+func (p *printer) vxlan(l *dissect.Level) {
+	v := l.VXLAN
+	if p.opt.OTV && (l.UDP.DstPort() == vxlan.PortLinux || l.UDP.SrcPort() == vxlan.PortLinux) {
+		p.text("OTV, flags [I] (0x")
+		p.hexPadded(uint32(v.Flags()), 2)
+		p.text("), overlay ")
+		b := v.Bytes()
+		p.dec32(uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])) // reserved in VXLAN
+		p.text(", instance ")
+		p.dec32(v.VNI())
+		return
+	}
+	p.text("VXLAN, flags [I] (0x")
+	p.hexPadded(uint32(v.Flags()), 2)
+	p.text("), vni ")
+	p.dec32(v.VNI())
 }
 
 func (p *printer) udpChecksum(l *dissect.Level) {

@@ -5,12 +5,12 @@
 //	fe:90:c4:18:69:a7 > b6:72:ae:36:7b:6c, ethertype IPv4 (0x0800), length 98: (tos 0x0, ttl 63, id 8965, …
 //	    10.244.1.12 > 10.244.2.14: ICMP echo request, id 3143, seq 1102, length 64
 //
-// The words are those of `tcpdump -e -n -vv -S -t`, version 4.99: two v, because UDP checksums need them; S, because a
-// printer that keeps no state between packets knows no relative TCP sequence numbers. They were taken from tcpdump's
+// The words are those of `tcpdump -e -n -vv -S -t`, version 4.99: two v, because UDP checksums need them; S, because
+// relative TCP sequence numbers need state between packets, see Sequences. They were taken from tcpdump's
 // output, never from its source; the package's tests hold them against recorded output and against the tcpdump
 // installed, and list every difference that stays. The main ones: VXLAN is called so on any port (tcpdump takes
-// Linux's 8472 for OTV), what culvert does not read is named and not dumped, and an error of the walk is printed where
-// it stopped.
+// Linux's 8472 for OTV, and so does Options.OTV), what culvert does not read is named and not dumped, and an error of
+// the walk is printed where it stopped.
 package tcpdump
 
 import (
@@ -26,7 +26,12 @@ import (
 // Options choose what is printed. The zero value prints everything.
 type Options struct {
 	Terse  bool // only what tcpdump prints without -v
+	Brief  bool // what tcpdump prints with one -v: no UDP checksums, and no sequence numbers of empty TCP segments
+	Quick  bool // -q: short words, no tunnels in UDP
 	NoLink bool // no Ethernet headers, as tcpdump without -e
+	OTV    bool // call VXLAN at Linux's port OTV, as tcpdump does
+
+	TCP *Sequences // of relative sequence numbers; nil: they are absolute
 
 	Prefix string // put in front of every line
 	Indent string // put in front of every line behind Prefix, once for each tunnel around it
@@ -46,7 +51,7 @@ func AppendFrame(b []byte, s *dissect.Stack, err error, wireLen int, opt Options
 	for i := range levels {
 		l := &levels[i]
 		p.level(l, wireLen, i == 0)
-		if i == len(levels)-1 {
+		if i == len(levels)-1 || opt.Quick && l.UDP.IsValid() {
 			break
 		}
 		p.depth++
@@ -187,13 +192,13 @@ func (p *printer) ethernet(h ethernet.Header, length int) {
 			p.llc(h)
 			return
 		}
-		p.etherType(h.EtherType())
+		p.outerType(h.EtherType())
 		p.text(", length ")
 		p.dec(length)
 		p.text(": ")
 		return
 	}
-	p.etherType(h.Tag(0).TPID)
+	p.outerType(h.Tag(0).TPID)
 	p.text(", length ")
 	p.dec(length)
 	p.text(": ")
@@ -230,7 +235,22 @@ func (p *printer) tag(t ethernet.TCI) {
 	p.text(", ")
 }
 
+// outerType prints the EtherType behind the addresses, which -q has words of its own for.
+func (p *printer) outerType(t uint16) {
+	if name := etherTypeName(t); p.opt.Quick && name == "Unknown" {
+		p.text("Unknown Ethertype (0x")
+		p.hexPadded(uint32(t), 4)
+		p.text(")")
+		return
+	}
+	p.etherType(t)
+}
+
 func (p *printer) etherType(t uint16) {
+	if p.opt.Quick {
+		p.text(etherTypeName(t))
+		return
+	}
 	p.text("ethertype ", etherTypeName(t), " (0x")
 	p.hexPadded(uint32(t), 4)
 	p.text(")")

@@ -245,7 +245,7 @@ func requireTcpdump(t *testing.T) {
 // live runs tcpdump.
 func live(t *testing.T, file string, flags ...string) map[int]string {
 	t.Helper()
-	out, err := exec.Command("tcpdump", append([]string{"-#", "-n", "-S", "-t", "-r", file}, flags...)...).Output()
+	out, err := exec.Command("tcpdump", append([]string{"-#", "-n", "-t", "-r", file}, flags...)...).Output()
 	require.NoError(t, err)
 	return split(t, out)
 }
@@ -311,10 +311,10 @@ func TestLiveWords(t *testing.T) {
 			}
 			return ok
 		}
-		compare(t, vectorFile(t, vs, linkType), tcpdump.Options{}, used, skip, "-e", "-vv")
+		compare(t, vectorFile(t, vs, linkType), tcpdump.Options{}, used, skip, "-S", "-e", "-vv")
 	}
 	for _, file := range []string{"testdata/words.pcap", "testdata/flannel_vxlan_http.pcap"} {
-		compare(t, file, tcpdump.Options{}, used, none, "-e", "-vv")
+		compare(t, file, tcpdump.Options{}, used, none, "-S", "-e", "-vv")
 	}
 	for i, r := range rules {
 		assert.NotZero(t, used[i], "no frame has the difference that %q excuses", r.reason)
@@ -332,13 +332,34 @@ func TestLiveWordsWithFewerFlags(t *testing.T) {
 		opt   tcpdump.Options
 		flags []string
 	}{
-		"without -v":         {tcpdump.Options{Terse: true}, []string{"-e"}},
-		"without -e":         {tcpdump.Options{NoLink: true}, []string{"-vv"}},
-		"without -v, -e":     {tcpdump.Options{Terse: true, NoLink: true}, nil},
-		"with all its words": {tcpdump.Options{}, []string{"-e", "-vv"}},
+		"without -v":          {tcpdump.Options{Terse: true}, []string{"-S", "-e"}},
+		"with one -v":         {tcpdump.Options{Brief: true}, []string{"-S", "-e", "-v"}},
+		"without -e":          {tcpdump.Options{NoLink: true}, []string{"-S", "-vv"}},
+		"without -v, -e":      {tcpdump.Options{Terse: true, NoLink: true}, []string{"-S"}},
+		"without -v, -e, -S":  {tcpdump.Options{Terse: true, NoLink: true, TCP: &tcpdump.Sequences{}}, nil},
+		"without -S":          {tcpdump.Options{TCP: &tcpdump.Sequences{}}, []string{"-e", "-vv"}},
+		"with -q":             {tcpdump.Options{Terse: true, NoLink: true, Quick: true}, []string{"-q"}},
+		"with -q and -e":      {tcpdump.Options{Terse: true, Quick: true}, []string{"-q", "-e"}},
+		"with -q, -e and -vv": {tcpdump.Options{Quick: true}, []string{"-q", "-e", "-vv"}},
+		"with all its words":  {tcpdump.Options{}, []string{"-S", "-e", "-vv"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			compare(t, "testdata/words.pcap", c.opt, make([]int, len(rules)), none, c.flags...)
 		})
 	}
+}
+
+func TestOTV(t *testing.T) {
+	requireTcpdump(t)
+	const file = "testdata/words.pcap"
+	capture, err := os.ReadFile(file)
+	require.NoError(t, err)
+	theirs, met := live(t, file, "-e", "-vv"), 0
+	for _, p := range printAll(t, capture, tcpdump.Options{OTV: true}) {
+		if want := theirs[p.number]; strings.Contains(want, "OTV") {
+			assert.Equal(t, want, p.text)
+			met++
+		}
+	}
+	assert.NotZero(t, met)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-net/culvert/udp"
 )
 
-// tcp prints a TCP header; sequence numbers are absolute.
+// tcp prints a TCP header.
 func (p *printer) tcp(l *dissect.Level) {
 	p.ports(l)
 	h := l.TCP
@@ -21,24 +21,33 @@ func (p *printer) tcp(l *dissect.Level) {
 		p.missing("", []string{"[|tcp]", " [|tcp]"}[min(len(l.Payload)/4, 1)])
 		return
 	}
+	length := max(0, declared(l)-h.Len())
+	if p.opt.Quick {
+		p.text("tcp ")
+		p.dec(length)
+		return
+	}
+	seq, ack, sack := h.Seq(), h.Ack(), uint32(0)
+	if p.opt.TCP != nil {
+		seq, ack, sack = p.opt.TCP.relative(l.Flow(), h)
+	}
 	p.text("Flags [")
 	p.tcpFlags(h.Flags())
 	p.text("]")
 	if !p.opt.Terse && whole(l) {
 		p.tcpChecksum(l)
 	}
-	length := max(0, declared(l)-h.Len())
-	if length > 0 || !p.opt.Terse || h.Flags()&(tcp.SYN|tcp.FIN|tcp.RST) != 0 {
+	if length > 0 || !p.opt.Terse && !p.opt.Brief || h.Flags()&(tcp.SYN|tcp.FIN|tcp.RST) != 0 {
 		p.text(", seq ")
-		p.dec32(h.Seq())
+		p.dec32(seq)
 		if length > 0 {
 			p.text(":")
-			p.dec32(h.Seq() + uint32(length))
+			p.dec32(seq + uint32(length))
 		}
 	}
 	if h.Flags()&tcp.ACK != 0 {
 		p.text(", ack ")
-		p.dec32(h.Ack())
+		p.dec32(ack)
 	}
 	p.text(", win ")
 	p.dec(int(h.Window()))
@@ -46,7 +55,7 @@ func (p *printer) tcp(l *dissect.Level) {
 		p.text(", urg ")
 		p.dec(int(h.Urgent()))
 	}
-	p.tcpOptions(h.Options())
+	p.tcpOptions(h.Options(), sack)
 	p.text(", length ")
 	p.dec(length)
 }
@@ -91,7 +100,8 @@ const (
 	lenPermitted, lenBlock     = 2, 8
 )
 
-func (p *printer) tcpOptions(o []byte) {
+// tcpOptions prints the option list; sack is what the numbers of selective acknowledgments are relative to.
+func (p *printer) tcpOptions(o []byte, sack uint32) {
 	if len(o) == 0 {
 		return
 	}
@@ -100,7 +110,7 @@ func (p *printer) tcpOptions(o []byte) {
 		if i > 0 {
 			p.text(",")
 		}
-		if o = p.tcpOption(o); o == nil {
+		if o = p.tcpOption(o, sack); o == nil {
 			break
 		}
 	}
@@ -108,7 +118,7 @@ func (p *printer) tcpOptions(o []byte) {
 }
 
 // tcpOption prints the first option of o and returns those behind it: nil at the end of the list, or of what can be read.
-func (p *printer) tcpOption(o []byte) []byte {
+func (p *printer) tcpOption(o []byte, sack uint32) []byte {
 	switch o[0] {
 	case tcpEnd:
 		p.text("eol")
@@ -133,7 +143,7 @@ func (p *printer) tcpOption(o []byte) []byte {
 	case o[0] == tcpSACKPermitted && n == lenPermitted:
 		p.text("sackOK")
 	case o[0] == tcpSACK && len(data)%lenBlock == 0:
-		p.sack(data)
+		p.sack(data, sack)
 	case o[0] == tcpTimestamps && n == lenStamp:
 		p.text("TS val ")
 		p.dec32(binary.BigEndian.Uint32(data))
@@ -152,15 +162,15 @@ func (p *printer) tcpOption(o []byte) []byte {
 	return o[n:]
 }
 
-func (p *printer) sack(blocks []byte) {
+func (p *printer) sack(blocks []byte, base uint32) {
 	p.text("sack ")
 	p.dec(len(blocks) / lenBlock)
 	p.text(" ")
 	for ; len(blocks) >= lenBlock; blocks = blocks[lenBlock:] {
 		p.text("{")
-		p.dec32(binary.BigEndian.Uint32(blocks))
+		p.dec32(binary.BigEndian.Uint32(blocks) - base)
 		p.text(":")
-		p.dec32(binary.BigEndian.Uint32(blocks[4:]))
+		p.dec32(binary.BigEndian.Uint32(blocks[4:]) - base)
 		p.text("}")
 	}
 }

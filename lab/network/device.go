@@ -23,7 +23,14 @@ type Device struct {
 	Kind string  // "veth" or "dummy", as 'ip -d link' has it
 	Peer *Device // of a veth end: the other; nil once that is gone
 
-	port *simnet.Port
+	port  *simnet.Port
+	queue QueueStats
+}
+
+// QueueStats are what the faults of a device have counted since they were set.
+type QueueStats struct {
+	Packets, Bytes, Dropped uint64
+	Waiting                 int // frames that are on their way
 }
 
 // Device returns what the network knows about a device, nil if it is an engine's own (bridge, vxlan, ipip, lo) or does not exist.
@@ -35,13 +42,13 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	if n.E.Index(a.Name) != 0 {
 		return fmt.Errorf("network: %s: veth %s: %w", n.Name, a.Name, engine.ErrExists)
 	}
-	aIndex, err := n.E.AddPort(engine.Port{Link: a})
+	bIndex, err := peerNode.E.AddPort(engine.Port{Link: b}) // first, as the kernel does: indexes tell
 	if err != nil {
 		return err
 	}
-	bIndex, err := peerNode.E.AddPort(engine.Port{Link: b})
+	aIndex, err := n.E.AddPort(engine.Port{Link: a})
 	if err != nil {
-		return errors.Join(err, n.E.DeleteLink(a.Name))
+		return errors.Join(err, peerNode.E.DeleteLink(b.Name))
 	}
 	da := &Device{Name: a.Name, Node: n, Kind: "veth"}
 	db := &Device{Name: b.Name, Node: peerNode, Kind: "veth", Peer: da}
@@ -49,6 +56,8 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	w := n.net.sim.NewWire()
 	da.port, db.port = w.Plug(0, n.sim, aIndex), w.Plug(1, peerNode.sim, bIndex)
 	n.devices[a.Name], peerNode.devices[b.Name] = da, db
+	n.meet(peerNode)
+	peerNode.meet(n)
 	return errors.Join(da.carrier(), n.retap(), peerNode.retap())
 }
 
@@ -63,9 +72,15 @@ func (n *Node) AddDummy(l engine.Link) error {
 
 // DeleteLink removes a device, and with a veth end the other one: 'ip link del'.
 func (n *Node) DeleteLink(name string) error {
-	d := n.devices[name]
-	if err := n.E.DeleteLink(name); err != nil || d == nil {
+	d, index := n.devices[name], n.E.Index(name)
+	if err := n.E.DeleteLink(name); err != nil {
 		return err
+	}
+	n.forgetFDB(index)
+	delete(n.attrs, name)
+	if d == nil {
+		n.dropTaps(name)
+		return nil
 	}
 	n.forget(d)
 	if d.Peer == nil {
@@ -79,6 +94,7 @@ func (n *Node) DeleteLink(name string) error {
 // forget takes a device out of the network's books; the engine's is the caller's.
 func (n *Node) forget(d *Device) {
 	delete(n.devices, d.Name)
+	delete(n.attrs, d.Name)
 	if d.port != nil {
 		d.port.Unplug()
 	}
@@ -90,6 +106,9 @@ func (n *Node) forget(d *Device) {
 func (n *Node) SetLink(name string, c engine.LinkChange) error {
 	if err := n.E.SetLink(name, c); err != nil {
 		return err
+	}
+	if c.Up != nil && *c.Up {
+		n.Attrs(name).Opened = true
 	}
 	d := n.devices[name]
 	if c.Name != nil && *c.Name != name {
@@ -113,6 +132,10 @@ func (n *Node) renamed(from, to string) {
 		delete(n.devices, from)
 		d.Name = to
 		n.devices[to] = d
+	}
+	if a := n.attrs[from]; a != nil {
+		delete(n.attrs, from)
+		n.attrs[to] = a
 	}
 	if t := n.taps[from]; t != nil {
 		delete(n.taps, from)
@@ -143,8 +166,13 @@ func (d *Device) up() bool {
 var ErrImmovable = errors.New("device cannot change its namespace")
 
 // MoveLink moves a veth end or a dummy to another node: 'ip link set NAME netns NODE'. Like Linux, it leaves addresses, routes,
-// neighbours, bridge and the state up behind, and takes name, MAC address and MTU along.
+// neighbours, bridge and the state up behind, and takes name, MAC address and MTU along, and the index if that is free there.
 func (n *Node) MoveLink(name string, to *Node) error {
+	return n.MoveLinkAs(name, to, engine.Link{Name: name})
+}
+
+// MoveLinkAs is MoveLink with another name, and with another index if as has one: 'ip link set NAME netns NODE name NEW'.
+func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	info, ok := n.E.Link(name)
 	d := n.devices[name]
 	switch {
@@ -154,10 +182,14 @@ func (n *Node) MoveLink(name string, to *Node) error {
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, ErrImmovable)
 	case to == n:
 		return nil
-	case to.E.Index(name) != 0:
-		return fmt.Errorf("network: %s: %s: %w", to.Name, name, engine.ErrExists)
+	case to.E.Index(as.Name) != 0:
+		return fmt.Errorf("network: %s: %s: %w", to.Name, as.Name, engine.ErrExists)
 	}
-	index, err := to.E.AddPort(engine.Port{Link: engine.Link{Name: name, MAC: info.MAC, MTU: info.MTU}})
+	if as.Index == 0 && to.E.Name(info.Index) == "" {
+		as.Index = info.Index
+	}
+	as.MAC, as.MTU = info.MAC, info.MTU
+	index, err := to.E.AddPort(engine.Port{Link: as})
 	if err != nil {
 		return err
 	}
@@ -166,12 +198,19 @@ func (n *Node) MoveLink(name string, to *Node) error {
 	}
 	delete(n.devices, name)
 	n.dropTaps(name)
-	d.Node = to
-	to.devices[name] = d
+	n.moveAttrs(name, to, as.Name)
+	d.Node, d.Name = to, as.Name
+	to.devices[as.Name] = d
+	n.meet(to)
+	if d.Peer != nil {
+		to.meet(d.Peer.Node)
+		d.Peer.Node.meet(to)
+	}
 	if d.port != nil {
 		d.port = d.port.Move(to.sim, index)
+		err = d.SetFaults(nil) // a device that moves loses its queueing discipline
 	}
-	return errors.Join(d.carrier(), to.retap())
+	return errors.Join(err, d.carrier(), to.retap())
 }
 
 // Faults returns what happens to the frames that the device sends, nil if nothing.
@@ -187,15 +226,33 @@ func (d *Device) SetFaults(f *Faults) error {
 	if d.port == nil {
 		return fmt.Errorf("network: %s: %s has no wire", d.Node.Name, d.Name)
 	}
-	d.port.Faults, d.port.Left = f, nil
+	if d.port.Faults == nil {
+		d.queue = QueueStats{}
+	}
+	d.port.Faults, d.port.Left, d.port.Sent = f, nil, nil
 	if f != nil {
-		d.port.Left = d.left
+		d.port.Left, d.port.Sent = d.left, d.sent
 	}
 	return nil
 }
 
+// QueueStats returns what the faults have counted.
+func (d *Device) QueueStats() QueueStats { return d.queue }
+
+// sent counts a frame that netem was given.
+func (d *Device) sent(_ []byte, lost bool) {
+	if lost {
+		d.queue.Dropped++
+	} else {
+		d.queue.Waiting++
+	}
+}
+
 // left shows taps a frame when netem has let it go: they stand behind the queue (net/core/dev.c, dev_hard_start_xmit).
 func (d *Device) left(frame []byte) {
+	d.queue.Packets++
+	d.queue.Bytes += uint64(len(frame))
+	d.queue.Waiting = max(d.queue.Waiting-1, 0)
 	if t := d.Node.taps[d.Name]; t != nil {
 		t.show(d.Node.E.Index(d.Name), true, frame, d.Node.Now())
 	}

@@ -49,6 +49,8 @@ type Network struct {
 	nodes []*Node
 	names map[string]*Node
 	watch TapFunc // sees every device of every node; nil: nobody looks
+
+	thresholds NeighThresholds
 }
 
 // New returns a network with one node, [Default].
@@ -90,14 +92,17 @@ func (n *Network) AddNode(name string) (*Node, error) {
 	if n.names[name] != nil {
 		return nil, fmt.Errorf("network: node %q: %w", name, engine.ErrExists)
 	}
-	node := &Node{Name: name, net: n, devices: map[string]*Device{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
+	node := &Node{Name: name, net: n, devices: map[string]*Device{}, attrs: map[string]*Attrs{}, ids: map[*Node]int{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
 	sim, err := n.sim.Add(engine.Config{
-		Local: node.local, OnMiss: node.onMiss, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
+		Local: node.local, OnMiss: node.onMiss, OnFDB: node.onFDB, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
 	})
 	if err != nil {
 		return nil, err
 	}
 	node.sim, node.E = sim, sim.E
+	if err := node.begin(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(node.E.FlushAddrs("lo"), node.E.SetLink("lo", engine.LinkChange{Up: engine.Set(false)})); err != nil {
 		return nil, err
 	}
@@ -118,6 +123,9 @@ func (n *Network) DeleteNode(name string) error {
 				return err
 			}
 		}
+	}
+	for _, other := range n.nodes {
+		delete(other.ids, node)
 	}
 	n.sim.Remove(node.sim)
 	delete(n.names, name)

@@ -27,13 +27,20 @@ type Node struct {
 	net     *Network
 	sim     *simnet.Node
 	devices map[string]*Device
+	attrs   map[string]*Attrs
+	ids     map[*Node]int // see ID
 	sockets []*Socket
 
 	listeners []*Tap
 	taps      map[string]*deviceTap
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
+	echoID  uint16          // the last one given out
 	missed  []func(engine.Miss)
+
+	kept   map[any]any // see Value
+	births map[station]Birth
+	serial uint64
 }
 
 // Network returns the network that the node is in.

@@ -3,10 +3,12 @@ package network
 // Taps: what tcpdump sees. An engine has one tap a device; a node hands what it sees to as many as want it.
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/ethernet"
 )
 
 // Any stands for all devices of a node, where a tap is asked for.
@@ -19,7 +21,7 @@ type Frame struct {
 	Dev   string
 	Index uint32
 	Out   bool   // the device sends it
-	Raw   bool   // an IPv4 packet without Ethernet header
+	Raw   bool   // an IPv4 packet without Ethernet header; not those of lo, which have one of zeros, as on Linux
 	Bytes []byte // the tap's during the call only
 }
 
@@ -35,9 +37,10 @@ type Tap struct {
 
 // deviceTap is a device that an engine's tap is on.
 type deviceTap struct {
-	node *Node
-	name string
-	raw  bool
+	node     *Node
+	name     string
+	raw      bool
+	loopback []byte // lo's: a frame to put packets in
 }
 
 // Tap lets f see what crosses a device from now on, in both directions; [Any] is all devices, those to come included.
@@ -69,6 +72,10 @@ func (n *Node) retap() error {
 		switch tapped := n.taps[l.Name]; {
 		case wanted && tapped == nil:
 			t := &deviceTap{node: n, name: l.Name, raw: l.Raw || l.Kind == engine.KindIPIP}
+			if l.Kind == engine.KindLoopback {
+				t.raw, t.loopback = false, make([]byte, ethernet.HeaderLen)
+				binary.BigEndian.PutUint16(t.loopback[ethernet.HeaderLen-2:], ethernet.TypeIPv4)
+			}
 			n.taps[l.Name] = t
 			if err := n.E.Tap(l.Name, t.see); err != nil {
 				return err
@@ -109,6 +116,10 @@ func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration
 
 // show tells all who look at the device.
 func (t *deviceTap) show(index uint32, out bool, packet []byte, now time.Duration) {
+	if t.loopback != nil {
+		t.loopback = append(t.loopback[:ethernet.HeaderLen], packet...)
+		packet = t.loopback
+	}
 	f := Frame{At: now, Node: t.node, Dev: t.name, Index: index, Out: out, Raw: t.raw, Bytes: packet}
 	if t.node.net.watch != nil {
 		t.node.net.watch(f)

@@ -90,7 +90,7 @@ func (p *Proc) Now() time.Duration { return p.Sys.Net.Now() }
 
 // Sleep lets virtual time go by. The error is [Interrupted].
 func (p *Proc) Sleep(d time.Duration) error {
-	err := p.Wait(p.Now() + max(d, 0))
+	err := p.Wait(p.Now() + min(max(d, 0), Forever-p.Now()))
 	if errors.Is(err, ErrDeadline) {
 		return nil
 	}
@@ -162,6 +162,17 @@ func (p *Proc) Killed(err error) int {
 		return i.Status()
 	}
 	return p.Fail(1, "%v", err)
+}
+
+// Catch returns the signal that an error of Wait, Sleep or Recv is about, and forgets it: so does a process that has a handler for
+// the signal, and whose exit status is its own. Nobody catches SIGKILL, and false is the result for every other error too.
+func (p *Proc) Catch(err error) (Signal, bool) {
+	i, ok := interrupted(err)
+	if !ok || i.Signal == SIGKILL {
+		return 0, false
+	}
+	p.Sys.Sched.Current().ClearSignal()
+	return i.Signal, true
 }
 
 // On returns a process like this one in another node.

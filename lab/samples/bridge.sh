@@ -11,6 +11,7 @@
 #
 # On Linux, as root; clean up with: ip netns del node; ip netns del pod7; ip netns del pod10
 
+set -e
 for n in node pod7 pod10; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

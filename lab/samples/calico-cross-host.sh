@@ -5,6 +5,7 @@
 #
 # On Linux, as root; clean up with: for n in h1 h2 p11 p12 p13 p14; do ip netns del $n; done
 
+set -e
 for n in h1 h2 p11 p12 p13 p14; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

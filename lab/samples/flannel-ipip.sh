@@ -9,6 +9,7 @@
 #
 # On Linux, as root, with the module ipip; clean up with: for n in k8s-1 k8s-2 pod3 pod7; do ip netns del $n; done
 
+set -e
 for n in k8s-1 k8s-2 pod3 pod7; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

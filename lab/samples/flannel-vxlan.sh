@@ -9,6 +9,7 @@
 #
 # On Linux, as root; clean up with: for n in node1 node2 pod4 pod3; do ip netns del $n; done
 
+set -e
 for n in node1 node2 pod4 pod3; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

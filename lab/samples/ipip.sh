@@ -6,6 +6,7 @@
 #
 # On Linux, as root, with the module ipip; clean up with: ip netns del ns1; ip netns del router; ip netns del ns2
 
+set -e
 for n in ns1 router ns2; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

@@ -5,6 +5,7 @@
 #
 # On Linux, as root; clean up with: ip netns del pod; ip netns del node
 
+set -e
 for n in pod node; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
@@ -24,7 +25,7 @@ echo "== one container calls the other by 127.0.0.1, and by the pod's own addres
 ip netns exec pod ping -q -c 2 127.0.0.1
 ip netns exec pod ping -q -c 2 10.244.1.7
 sleep 1
-kill %1 %2 2> /dev/null
+kill %1 %2 2> /dev/null || true
 wait
 
 echo "== addresses of the node are local routes on lo"

@@ -5,6 +5,7 @@
 #
 # On Linux, as root; clean up with: ip netns del p1; ip netns del p2; ip netns del host
 
+set -e
 for n in p1 p2 host; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
@@ -35,6 +36,6 @@ cat $T/1
 echo "== eth0-p2: the host asks for p2 with its own address, and forwards with ttl 63"
 cat $T/2
 echo "== never for the asker's own address, nor for what has no route"
-ip netns exec p1 arping -c 1 -I eth0 10.96.30.11
-ip netns exec p1 arping -c 1 -I eth0 192.0.2.1
+ip netns exec p1 arping -c 1 -I eth0 10.96.30.11 || true
+ip netns exec p1 arping -c 1 -I eth0 192.0.2.1 || true
 rm -r $T

@@ -5,6 +5,7 @@
 #
 # On Linux, as root; clean up with: ip netns del a; ip netns del b
 
+set -e
 for n in a b; do
 	ip netns add $n
 	ip netns exec $n sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

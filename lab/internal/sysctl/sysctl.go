@@ -1,9 +1,13 @@
 // Package sysctl is /proc/sys: the keys, and what of an engine each of them is. A key is written with slashes, as beneath /proc/sys
 // ("net/ipv4/ip_forward"); a device's name may contain dots.
+//
+// A key that says something to an engine is read from it; what was written is kept beside, for the kernel keeps 3 where an engine
+// knows 2 as the greatest. Keys without meaning here, of TCP and IPv6, are remembered and do nothing.
 package sysctl
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/culvert-net/culvert/engine"
@@ -22,13 +26,14 @@ type Key struct {
 	Pattern string // with * for a device's name, which may be all or default
 	Get     func(n *network.Node, dev string) (string, error)
 	Set     func(n *network.Node, dev, value string) error // nil: read-only
+
+	Deprecated bool                                   // listed only if asked for
+	has        func(n *network.Node, dev string) bool // nil: every device has it, and all and default
 }
 
 // Keys returns all keys.
 func Keys() []Key {
-	return []Key{
-		{Pattern: "net/ipv4/ip_forward", Get: getForward, Set: setForward},
-	}
+	return slices.Concat(globalKeys(), confKeys(), neighKeys(), otherKeys())
 }
 
 // Find returns the key of a name, and the device in it.
@@ -39,6 +44,55 @@ func Find(name string) (key Key, dev string, err error) {
 		}
 	}
 	return Key{}, "", ErrNotFound
+}
+
+// find is Find, of keys and devices that a node has.
+func find(n *network.Node, name string) (Key, string, error) {
+	k, dev, err := Find(name)
+	if err == nil && !k.in(n, dev) {
+		err = ErrNotFound
+	}
+	return k, dev, err
+}
+
+// in reports whether a node has the key for a device.
+func (k *Key) in(n *network.Node, dev string) bool {
+	if dev != "" && dev != engine.ConfAll && dev != engine.ConfDefault && n.E.Index(dev) == 0 {
+		return false
+	}
+	return k.has == nil || k.has(n, dev)
+}
+
+// Exists reports whether a node has a key of that name.
+func Exists(n *network.Node, name string) bool {
+	_, _, err := find(n, name)
+	return err == nil
+}
+
+// Names returns the names of all keys that a node has, in the order in which sysctl(8) lists them.
+func Names(n *network.Node, deprecated bool) []string {
+	var names []string
+	devs := []string{engine.ConfAll, engine.ConfDefault}
+	for _, l := range n.E.Links() {
+		devs = append(devs, l.Name)
+	}
+	for _, k := range Keys() {
+		if k.Deprecated && !deprecated {
+			continue
+		}
+		before, after, star := strings.Cut(k.Pattern, "*")
+		if !star {
+			names = append(names, k.Pattern)
+			continue
+		}
+		for _, dev := range devs {
+			if k.in(n, dev) {
+				names = append(names, before+dev+after)
+			}
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
+	return names
 }
 
 // match reports whether a name fits a pattern, and returns what * stands for.
@@ -57,16 +111,19 @@ func match(pattern, name string) (string, bool) {
 
 // Get returns the value of a key.
 func Get(n *network.Node, name string) (string, error) {
-	k, dev, err := Find(name)
-	if err != nil {
+	k, dev, err := find(n, name)
+	switch {
+	case err != nil:
 		return "", err
+	case k.Get == nil:
+		return "", ErrReadOnly // write-only, which reads as this too
 	}
 	return k.Get(n, dev)
 }
 
 // Set sets the value of a key.
 func Set(n *network.Node, name, value string) error {
-	k, dev, err := Find(name)
+	k, dev, err := find(n, name)
 	switch {
 	case err != nil:
 		return err
@@ -74,34 +131,4 @@ func Set(n *network.Node, name, value string) error {
 		return ErrReadOnly
 	}
 	return k.Set(n, dev, strings.TrimSpace(value))
-}
-
-func getForward(n *network.Node, _ string) (string, error) {
-	c, err := n.E.Conf(engine.ConfAll)
-	return flag(c.Forwarding), err
-}
-
-func setForward(n *network.Node, _, value string) error {
-	on, err := parseFlag(value)
-	if err == nil {
-		n.E.SetForwarding(on)
-	}
-	return err
-}
-
-func flag(on bool) string {
-	if on {
-		return "1"
-	}
-	return "0"
-}
-
-func parseFlag(s string) (bool, error) {
-	switch s {
-	case "0":
-		return false, nil
-	case "1":
-		return true, nil
-	}
-	return false, ErrInvalid
 }
