@@ -12,8 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Kernel runs scripts with bash and the real tools on this machine's kernel. It needs root.
@@ -46,14 +44,14 @@ func (Kernel) Run(s Script) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 	}
 	err = cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return Result{}, fmt.Errorf("%s: still running after %v; so far it printed:\n%s%s", s.Name, Patience, &stdout, &stderr)
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, syscall.EPERM):
 		return Result{}, fmt.Errorf("%w: namespaces (CAP_SYS_ADMIN): %w", errors.ErrUnsupported, err)
 	case err != nil && !errors.As(err, &exit):
 		return Result{}, fmt.Errorf("%w: bash: %w", errors.ErrUnsupported, err)
