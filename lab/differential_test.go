@@ -2,13 +2,19 @@ package lab_test
 
 // The lab held against what the Linux kernel gave for the same scripts: the samples, and the scripts of testdata/diff, each a
 // small network with one topic. What they print, their exit codes and the packets that they capture must be the same. The
-// golden files in testdata/diff are the kernel's, made by TestDifferential.
+// golden files in testdata/diff are the kernel's, made by TestDifferential. Where the lab does not give the same, and is not going
+// to, NAME.differs is the report of the differences, and DIFFERENCES.md says why.
+//
+//	go test -run TestGolden .                      the lab against the golden files
+//	go test -run TestGolden/NAME -accept .         writes NAME.differs
 
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -18,15 +24,20 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/differ"
 )
 
+var accept = flag.Bool("accept", false, "write the differences that TestGolden finds as those that stay; explain them in DIFFERENCES.md")
+
 const (
 	diffDir      = "testdata/diff"
+	differences  = "DIFFERENCES.md"
 	scriptExt    = ".sh"
 	goldenExt    = ".golden"
-	samplePrefix = "sample-" // of a sample's golden file
+	differsExt   = ".differs"
+	samplePrefix = "sample-" // of a sample's files
 )
 
-// scripts calls test for each script, with the path of its golden file, in parallel: on the kernel they mostly sleep.
-func scripts(t *testing.T, test func(t *testing.T, s differ.Script, golden string)) {
+// scripts calls test for each script, with the path of its files without their extension, in parallel: on the kernel they mostly
+// sleep.
+func scripts(t *testing.T, test func(t *testing.T, s differ.Script, path string)) {
 	t.Helper()
 	all := make(map[string]differ.Script)
 	for _, s := range lab.Samples() {
@@ -44,27 +55,68 @@ func scripts(t *testing.T, test func(t *testing.T, s differ.Script, golden strin
 	for name, s := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, s, filepath.Join(diffDir, name+goldenExt))
+			test(t, s, filepath.Join(diffDir, name))
 		})
 	}
 }
 
 func TestGolden(t *testing.T) {
-	scripts(t, func(t *testing.T, s differ.Script, golden string) {
-		text, err := os.ReadFile(golden)
+	scripts(t, func(t *testing.T, s differ.Script, path string) {
+		text, err := os.ReadFile(path + goldenExt)
 		require.NoError(t, err, "go test -run TestDifferential -update makes it")
 		want, err := differ.Parse(string(text))
-		require.NoError(t, err, golden)
-		report(t, differ.Sides{Want: "kernel", Got: "lab"}, want, onLab(t, s))
+		require.NoError(t, err, path)
+		got := differ.Compare(kernelAndLab, want, onLab(t, s))
+		if *accept {
+			require.NoError(t, writeDiffers(path+differsExt, got))
+		}
+		held(t, path, got)
 	})
 }
 
-// report fails the test with the differences, if there are any.
-func report(t *testing.T, names differ.Sides, want, got differ.Normal) {
+var kernelAndLab = differ.Sides{Want: "kernel", Got: "lab"}
+
+// held fails the test if the differences are not those that are known to stay.
+func held(t *testing.T, path, report string) {
 	t.Helper()
-	if differences := differ.Compare(names, want, got); differences != "" {
-		t.Fatalf("%s and %s differ:\n%s", names.Want, names.Got, differences)
+	accepted, err := os.ReadFile(path + differsExt)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
 	}
+	switch {
+	case report == string(accepted):
+	case len(accepted) == 0:
+		t.Fatalf("kernel and lab differ:\n%s", report)
+	default:
+		t.Fatalf("kernel and lab differ, and not as %s says:\n%s", path+differsExt, report)
+	}
+}
+
+func writeDiffers(path, report string) error {
+	if report != "" {
+		return os.WriteFile(path, []byte(report), 0o644)
+	}
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// TestDifferencesAreExplained: DIFFERENCES.md has a word about each script with differences that stay, and about no other.
+func TestDifferencesAreExplained(t *testing.T) {
+	text, err := os.ReadFile(differences)
+	require.NoError(t, err)
+	paths, err := filepath.Glob(filepath.Join(diffDir, "*"+differsExt))
+	require.NoError(t, err)
+	var differing []string
+	for _, path := range paths {
+		differing = append(differing, strings.TrimSuffix(filepath.Base(path), differsExt))
+	}
+	var explained []string
+	for _, row := range regexp.MustCompile("(?m)^- `([a-z0-9-]+)`: ").FindAllSubmatch(text, -1) {
+		explained = append(explained, string(row[1]))
+	}
+	require.ElementsMatch(t, differing, explained, "the scripts with a file *%s, and those that %s lists as '- `NAME`: why'", differsExt, differences)
 }
 
 // normalise brings a result into normal form, and shows what it has on standard error.
