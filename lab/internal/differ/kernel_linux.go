@@ -79,5 +79,6 @@ func environment(dir string) []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + dir, "TMPDIR=" + dir, "LC_ALL=C", "TZ=UTC",
+		"NSTAT_HISTORY=" + filepath.Join(dir, ".nstat"),
 	}
 }
