@@ -169,9 +169,9 @@ func common(want, got []string) [][]int {
 	for i := range length {
 		length[i] = make([]int, len(got)+1)
 	}
-	for i := len(want) - 1; i >= 0; i-- {
-		for j := len(got) - 1; j >= 0; j-- {
-			if want[i] == got[j] {
+	for i, line := range slices.Backward(want) {
+		for j, other := range slices.Backward(got) {
+			if line == other {
 				length[i][j] = length[i+1][j+1] + 1
 			} else {
 				length[i][j] = max(length[i+1][j], length[i][j+1])

@@ -3,8 +3,8 @@ package differ
 // Names for what is masked, so that equal things stay equal and different ones different.
 
 import (
-	"encoding/hex"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 )
@@ -61,12 +61,7 @@ func newMasker(script string) *masker {
 
 // mac returns an address of six bytes as text, masked if it is random. Group addresses never are.
 func (m *masker) mac(b []byte) string {
-	digits := hex.EncodeToString(b)
-	text := digits[:2]
-	for i := 2; i < len(digits); i += 2 {
-		text += ":" + digits[i:i+2]
-	}
-	return m.text(text)
+	return m.text(net.HardwareAddr(b).String())
 }
 
 func (m *masker) text(mac string) string {

@@ -106,14 +106,15 @@ func (p *printer) first(packet pcapfile.Packet) {
 	if packet.WireLen > len(packet.Data) {
 		p.layer("cut", "len", packet.WireLen)
 	}
-	switch b := bytes.Clone(packet.Data); {
-	case packet.LinkType == pcapfile.LinkEthernet:
+	b := bytes.Clone(packet.Data)
+	switch packet.LinkType {
+	case pcapfile.LinkEthernet:
 		completeFrame(b)
 		p.ethernet(b)
-	case packet.LinkType == pcapfile.LinkRaw || packet.LinkType == pcapfile.LinkIPv4:
+	case pcapfile.LinkRaw, pcapfile.LinkIPv4:
 		completeIP(b)
 		p.ip(b)
-	case packet.LinkType == pcapfile.LinkLinuxSLL2:
+	case pcapfile.LinkLinuxSLL2:
 		p.cooked(b)
 	default:
 		p.layer("link", "type", packet.LinkType)
@@ -234,7 +235,7 @@ func (p *printer) ip(b []byte) {
 	src, dst := addr(b[12:]), addr(b[16:])
 	id, isFragment := "*", frag&(offset|flagMF) != 0
 	if isFragment {
-		id = p.frags.name(fmt.Sprint(src, dst, b[9], b[4:6]))
+		id = p.frags.name(fmt.Sprint(src, dst, b[9], binary.BigEndian.Uint16(b[4:])))
 	}
 	p.layer("ip", "src", src, "dst", dst, "tos", fmt.Sprintf("%#02x", b[1:2]), "len", total, "id", id, "flags", flags(frag),
 		"off", int(frag&offset)*8, "ttl", b[8], "proto", b[9], "sum", rightOrWrong(sum(b[:headerLen], 0) == 0))
