@@ -37,7 +37,8 @@ type resolvedChunk [1 << chunkBits]atomic.Pointer[resolved]
 // cache line, or two for VXLAN.
 type resolved struct {
 	mac   uint64 // of the gateway, or of the far VTEP
-	out   uint32 // device that the packet leaves by; bridges send it on
+	out   uint32 // device that the packet leaves by: bridges send it on
+	by    uint32 // the adjacency's own: a tunnel, or out again
 	fits  uint16 // greatest packet that leaves whole, in bytes
 	kind  adjacent
 	ipip  *resolvedIPIP
@@ -52,7 +53,7 @@ type resolvedIPIP struct {
 type resolvedVXLAN struct {
 	resolved
 	encap vxlan.Encapsulator
-	last  uint64 // of 128 bytes: who loads it has the second line
+	last  uint32 // of 128 bytes: who loads it has the second line
 }
 
 // adjacent is the kind of an adjacency.
@@ -163,7 +164,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		mac = n.MACBits()
 	}
 	if d.vxlan == nil && d.ipip == nil {
-		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, fits: math.MaxUint16})
+		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, by: d.index, fits: packetLen(d.mtu)})
 	}
 	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
@@ -184,9 +185,9 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		r, x.kind, x.resolved.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
 		x := &resolvedVXLAN{encap: y.vxlan}
-		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(y.mtu-vxlan.Overhead)
+		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
 	}
-	r.mac, r.out = mac, y.out
+	r.mac, r.out, r.by = mac, y.out, d.index
 	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
 }
 
