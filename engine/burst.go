@@ -81,6 +81,7 @@ type burst struct {
 	batch   []*packet.Buffer
 	flights [burstSize]flight
 
+	claimed  list // out of an IPIP tunnel
 	heard    list // out of a VXLAN device that learns
 	bridged  list
 	routed   list

@@ -23,7 +23,7 @@ const Never time.Duration = math.MaxInt64
 // Limits of a Config.
 const (
 	DefaultMaxDevices = 1 << 14 // as many as there are ports, tunnels, bridges and pairs in all
-	LimitMaxDevices   = 1 << 16
+	LimitMaxDevices   = 1<<16 - 1
 
 	DefaultMaxAdjacencies = 1 << 16
 	DefaultMaxEncap       = 4 // a tunnel in a tunnel in a tunnel, and one more

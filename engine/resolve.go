@@ -19,12 +19,16 @@ import (
 
 // resolveAll finds for each packet of a burst where it goes.
 func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
-	x.heard.n, x.bridged.n, x.routed.n, x.adjacent.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0
+	x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.adjacent.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0
 	x.batch, x.own, x.isLocal = batch, 0, false
 	if d.master != 0 {
 		w.resolveFrames(x, d)
 	} else {
 		w.resolvePackets(x, d)
+	}
+	for x.claimed.n > 0 {
+		t, these := x.claimed.take(x, tunnelOf)
+		w.resolveClaimed(x, t, these)
 	}
 	for x.heard.n > 0 {
 		t, these := x.heard.take(x, tunnelOf)
@@ -90,7 +94,7 @@ func (w *Worker) resolvePackets(x *burst, d *device) {
 		if binary.BigEndian.Uint64(h[0:])>>16 != d.mac || binary.BigEndian.Uint16(h[12:]) != ethernet.TypeIPv4 {
 			continue
 		}
-		if dst := binary.BigEndian.Uint32(h[ethernet.HeaderLen+16:]); w.st.own.has(dst) {
+		if dst := binary.BigEndian.Uint32(h[ethernet.HeaderLen+16:]); dst == x.own || w.st.own.has(dst) {
 			w.resolveOpen(x, i, d, dst)
 			continue
 		}
@@ -128,11 +132,28 @@ func (w *Worker) resolveOpen(x *burst, i int, d *device, dst uint32) {
 	case ipv4.ProtocolIPIP:
 		total := int(binary.BigEndian.Uint16(h[ip+2:]))
 		t := w.st.ipips.between(w.st, dst, src)
-		if total < 2*ipv4.HeaderLen || total > len(p)-ip || t == nil || !t.running || t.tap != nil || !t.ipip.accepts(src) {
+		if total < 2*ipv4.HeaderLen || total > len(p)-ip || t == nil || !t.running || t.tap != nil {
 			return
 		}
-		f.tunnelled, f.raw, f.tunnel, f.at = true, true, t, inner
-		w.resolveIP(x, i, t, (*[ipv4.HeaderLen]byte)(h[inner:]), total-ipv4.HeaderLen)
+		f.tunnelled, f.raw, f.tunnel, f.at, f.end = true, true, t, inner, uint16(ip+total)
+		x.claimed.add(i, t)
+	}
+}
+
+// resolveClaimed checks whether an IPIP tunnel takes packets from those who sent them.
+func (w *Worker) resolveClaimed(x *burst, t *device, these []uint8) {
+	if peers := t.ipip.peers; peers != nil {
+		for n, i := range these {
+			x.words[n&(burstSize-1)] = addrKey(x.flights[i&(burstSize-1)].vtep)
+		}
+		wordmap.LoadAll(peers.words, x.words[:len(these)], x.numbers[:])
+	}
+	for n, i := range these {
+		if t.ipip.peers == nil || x.numbers[n&(burstSize-1)] != 0 {
+			f := &x.flights[i&(burstSize-1)]
+			p := x.batch[i].Bytes()[f.at:f.end]
+			w.resolveIP(x, int(i), t, (*[ipv4.HeaderLen]byte)(p), len(p))
+		}
 	}
 }
 
@@ -328,12 +349,12 @@ func (w *Worker) resolveAdjacent(x *burst) {
 		if r == nil || f.total > r.fits {
 			continue
 		}
-		to := w.st.device(r.out)
+		to := w.st.device(uint32(r.out))
 		if r.kind == onLink {
 			w.resolveLink(x, int(i), to, r.mac)
 			continue
 		}
-		by := w.st.device(r.by)
+		by := w.st.device(uint32(r.by))
 		if to.sends() && by != nil && by.running && by.tap == nil && !(f.hears && r.mac == f.src) {
 			f.to, f.out, f.dst, f.verdict = to, by, r.mac, toTunnel
 		}

@@ -37,8 +37,8 @@ type resolvedChunk [1 << chunkBits]atomic.Pointer[resolved]
 // cache line, or two for VXLAN.
 type resolved struct {
 	mac   uint64 // of the gateway, or of the far VTEP
-	out   uint32 // device that the packet leaves by: bridges send it on
-	by    uint32 // the adjacency's own: a tunnel, or out again
+	out   uint16 // device that the packet leaves by: bridges send it on
+	by    uint16 // the adjacency's own: a tunnel, or out again
 	fits  uint16 // greatest packet that leaves whole, in bytes
 	kind  adjacent
 	ipip  *resolvedIPIP
@@ -112,7 +112,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 			return false
 		}
 	}
-	out := w.st.device(r.out)
+	out := w.st.device(uint32(r.out))
 	if r.kind == onLink || w.trace != nil || w.dry != nil || b.Len() > int(r.fits) || out == nil || od.tap != nil || !od.running || b.Hash() == 0 && b.HasVLAN() {
 		return false
 	}
@@ -164,7 +164,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		mac = n.MACBits()
 	}
 	if d.vxlan == nil && d.ipip == nil {
-		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, by: d.index, fits: packetLen(d.mtu)})
+		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: uint16(d.index), by: uint16(d.index), fits: packetLen(d.mtu)})
 	}
 	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
@@ -187,7 +187,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		x := &resolvedVXLAN{encap: y.vxlan}
 		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
 	}
-	r.mac, r.out, r.by = mac, y.out, d.index
+	r.mac, r.out, r.by = mac, uint16(y.out), uint16(d.index)
 	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
 }
 

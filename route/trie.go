@@ -115,6 +115,35 @@ func (t *trie) lookup(dst uint32) *Path {
 	return t.lookupAgain(dst)
 }
 
+// lookupAll is lookup of many destinations, with what they have in common done once. Those that do not come to an end here are
+// looked up by themselves.
+func (t *trie) lookupAll(dst []uint32, paths []*Path) {
+	before, nodes := t.reused.Load(), t.nodes.Load()
+	if t.flat == nil {
+		for i, d := range dst {
+			s := atomic.LoadUint32(&t.root[d>>16])
+			if int32(s) < 0 {
+				if s &^= link; uint64(s) < uint64(len(nodes.packed)) {
+					s = atomic.LoadUint32(&nodes.packed[s][d>>9&0x7f]) >> (d >> 4 & packBits) & inFull
+				} else {
+					s = inFull
+				}
+			}
+			if s&beyondFew != 0 {
+				paths[i] = t.lookup(d)
+				continue
+			}
+			paths[i] = t.few[s%fewPaths].Load()
+		}
+		if t.reused.Load() == before {
+			return
+		}
+	}
+	for i, d := range dst {
+		paths[i] = t.lookup(d)
+	}
+}
+
 // lookupFull is lookup where the slot of node i is in full: for a prefix longer than /24 it is a link.
 func (t *trie) lookupFull(nodes *nodeArray, i, dst uint32, before uint64) *Path {
 	full := nodes.full[i].Load()
