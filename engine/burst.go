@@ -243,10 +243,13 @@ func (w *Worker) open(f *flight, b *packet.Buffer) (err error) {
 func (w *Worker) opened(f *flight, b *packet.Buffer) bool {
 	w.total.Counters[IPInReceives]++
 	w.total.Counters[IPInDelivers]++
+	if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
+		return false
+	}
 	n := w.count(f.tunnel)
 	n.RxPackets++
 	n.RxBytes += uint64(b.Len() - f.tunnel.uncounted)
-	return !f.hears || w.vxlanLearn(f.tunnel, b, f.vtep)
+	return true
 }
 
 // routed does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or

@@ -116,9 +116,10 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 	if r.kind == onLink || w.trace != nil || w.dry != nil || b.Len() > int(r.fits) || out == nil || od.tap != nil || !od.running || b.Hash() == 0 && b.HasVLAN() {
 		return false
 	}
-	n, bytes := w.count(od), uint64(b.Len())
+	n, bytes, ids := w.count(od), uint64(b.Len()), w.ids
 	if r.kind == byIPIP {
 		if r.ipip.encap.Encapsulate(b, w.nextID()) != nil {
+			w.ids = ids
 			return false
 		}
 	} else {
@@ -129,6 +130,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 		putEthernet((*[ethernet.HeaderLen]byte)(p), r.mac, od.mac)
 		if r.vxlan.encap.Encapsulate(b, w.nextID()) != nil {
 			_ = b.TrimFront(ethernet.HeaderLen)
+			w.ids = ids
 			return false
 		}
 	}
