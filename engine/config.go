@@ -47,6 +47,10 @@ type Config struct {
 	// times of neighbours. Equal calls and seeds have equal results.
 	Seed uint64
 
+	// TimeOfDay is how long after midnight UT the time was 0 that calls are given, for those who ask for timestamps (RFC 791); 24 h
+	// for midnight itself. 0: not known; timestamps then say so, and count from that time.
+	TimeOfDay time.Duration
+
 	// Output takes what the engine's own worker sends; see [Engine.NewWorker] for others. nil: all is dropped as [DropNoOutput].
 	Output Output
 
@@ -153,6 +157,9 @@ func (c *Config) check() error {
 	}
 	if c.Profile > tunnel.RFC {
 		errs = append(errs, fmt.Errorf("engine: Config.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
+	}
+	if c.TimeOfDay < 0 || c.TimeOfDay > day {
+		errs = append(errs, fmt.Errorf("engine: Config.TimeOfDay is %v: want 0 for not known, or a time up to %v", c.TimeOfDay, day))
 	}
 	if c.Warm > WarmOff {
 		errs = append(errs, fmt.Errorf("engine: Config.Warm is %d: want WarmAuto, WarmOn or WarmOff", c.Warm))

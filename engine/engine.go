@@ -135,6 +135,8 @@ type Worker struct {
 	group   bool          // came in a frame to a group
 	trace   *TracedPacket // nil if it is not traced
 
+	options optionState
+
 	ids        uint32         // IPv4 identifications
 	lists      [][]arp.Action // empty ones, see actionList
 	spareFrags [][]*packet.Buffer

@@ -202,10 +202,15 @@ func (w *Worker) countICMP(t uint8) {
 	}
 }
 
-// echo answers an echo request: the request's buffer becomes the answer. Its header's options are left out.
+// echo answers an echo request: the request's buffer becomes the answer.
 func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header, toAll bool) {
 	if w.st.global.EchoIgnoreAll || toAll && !w.st.global.EchoAnswerBroadcasts {
 		w.drop(d, b, DropICMP)
+		return
+	}
+	options, ok := w.answerTo(h.Bytes(), h.Len())
+	if !ok {
+		w.drop(d, b, DropIPOptions)
 		return
 	}
 	src, dst, tos := be32(h.Src()), be32(h.Dst()), h.TOS()
@@ -217,7 +222,7 @@ func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header,
 	_ = b.TrimFront(h.Len()) // as parsed
 	w.total.Counters[ICMPOutMsgs]++
 	w.total.Counters[ICMPOutEchoReps]++
-	out := outgoing{dst: src, protocol: ipv4.ProtocolICMP, tos: tos, ttl: w.st.global.DefaultTTL}
+	out := outgoing{dst: src, protocol: ipv4.ProtocolICMP, tos: tos, ttl: w.st.global.DefaultTTL, options: options}
 	if !toAll {
 		out.src = dst
 	}
