@@ -453,12 +453,39 @@ func (w *world) ipPacket(from, to netip.Addr, protocol uint8, payload []byte) []
 	if w.chance(0.05) {
 		f.Options = oneOf(w.r, [][]byte{{1, 1, 1, 0}, {0x94, 4, 0, 0}, {0x5e, 4, 9, 9, 0x9e, 3, 7, 1}, {131, 3, 4, 0}, {7, 1, 1, 1}})
 	}
+	if w.chance(0.1) {
+		f.Options = w.options(to)
+	}
 	if w.chance(w.pieces) {
 		payload = w.piece(&f, payload)
 	}
 	b, err := f.Append(nil, len(payload))
 	w.do(err)
 	return append(b, payload...)
+}
+
+// options returns some that nodes on the way and to fill in, with a byte changed now and then.
+func (w *world) options(to netip.Addr) (o []byte) {
+	for range 1 + w.r.IntN(2) {
+		if slots := w.r.IntN(4); w.chance(0.5) {
+			o = append(o, ipv4.OptionRecordRoute, uint8(3+4*slots), uint8(4+4*w.r.IntN(slots+1)))
+			o = append(o, make([]byte, 4*slots)...)
+			continue
+		}
+		slots, kind := w.r.IntN(3), oneOf(w.r, []uint8{0, 1, 3})
+		o = append(o, ipv4.OptionTimestamp, uint8(4+8*slots), 5, uint8(w.r.IntN(16))<<4|kind)
+		for range slots {
+			listed := oneOf(w.r, append([]netip.Addr{to}, w.addrs...)).As4()
+			o = append(append(o, listed[:]...), 0, 0, 0, 0)
+		}
+	}
+	if w.chance(0.2) {
+		o[w.r.IntN(len(o))] = uint8(w.r.IntN(40))
+	}
+	for len(o)%4 != 0 {
+		o = append(o, oneOf(w.r, []uint8{ipv4.OptionEnd, ipv4.OptionNop}))
+	}
+	return o[:min(len(o), ipv4.MaxHeaderLen-ipv4.HeaderLen)]
 }
 
 // piece makes a packet one of a few fragments of a few datagrams, which fit together or overlap, and returns its payload.
