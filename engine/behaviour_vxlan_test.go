@@ -416,6 +416,35 @@ func TestBehaviour04SplitHorizon(t *testing.T) {
 	assert.Equal(t, map[engine.Reason]uint64{engine.DropSamePort: 1}, r.drops())
 }
 
+// TestBehaviour04TwoVXLANsOfOneBridge is a bridge that joins two VNIs. The horizon is each device's own: Linux 6.18 floods from one
+// to the other, unless both ports are isolated.
+func TestBehaviour04TwoVXLANsOfOneBridge(t *testing.T) {
+	r := newTenant(t, engine.VXLAN{})
+	r.vxlan("vx200", mac6(0xe2), engine.VXLAN{VNI: 200, Local: addr4(tunnelEnd1), Device: "eth0"})
+	r.must(r.SetMaster("vx200", "br100"))
+	for _, dev := range []string{"vx100", "vx200"} {
+		r.fdb(ethernet.MAC{}, dev, tunnelEnd2)
+	}
+	vnis := func(out []*seen) (n []uint32) {
+		for _, s := range on(out, "eth0") {
+			n = append(n, s.vxlan.VNI)
+		}
+		return n
+	}
+	for _, dst := range []ethernet.MAC{ethernet.Broadcast, mac6(0x77)} {
+		assert.Equal(t, []uint32{200}, vnis(r.in("eth0", tunnelledIn(100, tunnelEnd2, stationFrame(dst, mac6(0xb1))))), "to %s", dst)
+		assert.Equal(t, []uint32{100}, vnis(r.in("eth0", tunnelledIn(200, tunnelEnd2, stationFrame(dst, mac6(0xb2))))), "to %s", dst)
+	}
+	for _, dev := range []string{"vx100", "vx200"} {
+		r.must(r.SetBridgePort(dev, engine.BridgePort{Isolated: true}))
+	}
+	for _, dst := range []ethernet.MAC{ethernet.Broadcast, mac6(0x77), mac6(0xb2)} {
+		out := r.in("eth0", tunnelledIn(100, tunnelEnd2, stationFrame(dst, mac6(0xb1))))
+		assert.Empty(t, vnis(out), "isolated, to %s", dst)
+		assert.Equal(t, dst != mac6(0xb2), len(out) == 2, "p0 and p1 get what is flooded: %v", out)
+	}
+}
+
 func TestBehaviour04OwnNodeShortCircuits(t *testing.T) {
 	r := newTenant(t, engine.VXLAN{})
 	r.port("q0", mac6(0x60))
