@@ -369,7 +369,7 @@ func (w *Worker) absorb(b *packet.Buffer) {
 func (w *Worker) alloc() *packet.Buffer {
 	if w.dry != nil {
 		w.total.Made++
-		return packet.New(packet.DefaultSize)
+		return w.e.pool.Outside()
 	}
 	b := w.e.pool.Get()
 	if b != nil {

@@ -274,7 +274,7 @@ func (w *Worker) cut(b *packet.Buffer, mtu int) ([]*packet.Buffer, error) {
 	}
 	get := w.e.pool.Get
 	if w.dry != nil {
-		get = func() *packet.Buffer { return packet.New(packet.DefaultSize) }
+		get = w.e.pool.Outside
 	}
 	frags, err := ipfrag.Fragment(b, mtu, get, list)
 	if err != nil {

@@ -310,7 +310,11 @@ func (w *Worker) noteVXLAN(d *device, mac uint64, place fdb.Place) {
 		if place.Flags()&fdb.Sticky == 0 {
 			words = "self " + flagsOrLearned(place.Flags())
 		}
-		s.Text = fmt.Sprintf("%v %s", d.vxlan.table.Get(fdb.Key(mac)).Dest(), words)
+		to := d.vxlan.table.Get(fdb.Key(mac)).Dest()
+		if vtep, ok := place.VTEP4(); ok {
+			to = fdb.ToVTEP4(vtep)
+		}
+		s.Text = fmt.Sprintf("%v %s", to, words)
 	case len(d.vxlan.table.Remotes(0)) > 0:
 		s.Text = fmt.Sprintf("no entry: to everybody else: %v", d.vxlan.table.Get(0).Dest())
 	default:
