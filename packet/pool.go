@@ -102,6 +102,9 @@ func (p *Pool) Get() *Buffer {
 // Outside returns an empty buffer as large as the pool's, with their headroom, that is none of them: freeing it does nothing. It
 // is for trying out what would become of a packet.
 func (p *Pool) Outside() *Buffer {
+	if len(p.all) == 0 { // not from NewPool
+		return New(0)
+	}
 	like := &p.all[0]
 	b := &Buffer{mem: make([]byte, len(like.mem)), headroom: like.headroom}
 	b.Reset()

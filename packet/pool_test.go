@@ -41,6 +41,7 @@ func TestPoolOutside(t *testing.T) {
 	}
 	assert.Equal(t, 1, p.InUse())
 	assert.Nil(t, p.Get(), "none came to the pool")
+	assert.Zero(t, new(packet.Pool).Outside().Len(), "of a pool that nobody made")
 }
 
 func TestPoolConfig(t *testing.T) {
