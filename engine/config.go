@@ -36,8 +36,8 @@ type Output func(port uint32, batch []*packet.Buffer)
 
 // Config is how an engine is to be; the zero Config is good for a node that drops what it is not told where to send.
 type Config struct {
-	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. 0: one
-	// of its own with packet.DefaultBuffers buffers.
+	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. nil: one
+	// of its own with DefaultBuffers buffers. Packets that wait may take three quarters of it, by default.
 	Pool *packet.Pool
 
 	// Profile chooses whom to follow where Linux and the RFCs differ.
@@ -62,12 +62,12 @@ type Config struct {
 	OnMiss func(Miss)
 
 	Routes     route.Config    // OnChange is called after the engine's own
-	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0
+	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0; MaxWaiting 0: 512, but an eighth of the pool
 
 	MaxDevices     int // 0: DefaultMaxDevices
 	MaxAdjacencies int // resolved tunnel ends kept for the next packet; 0: DefaultMaxAdjacencies
 	MaxEncap       int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
-	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, -1: none
+	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
 
 	// Warm says when a burst's table entries are all touched before the first packet is looked at, which pays where tables do not
 	// fit the processor's cache; see [WarmAuto].
@@ -146,7 +146,7 @@ func (c *Config) check() error {
 		{"MaxDevices", &c.MaxDevices, DefaultMaxDevices, 1, LimitMaxDevices},
 		{"MaxAdjacencies", &c.MaxAdjacencies, DefaultMaxAdjacencies, 1, 1 << 24},
 		{"MaxEncap", &c.MaxEncap, DefaultMaxEncap, 1, LimitMaxEncap},
-		{"MaxMissing", &c.MaxMissing, 256, -1, 1 << 20},
+		{"MaxMissing", &c.MaxMissing, 0, -1, 1 << 20}, // see share
 	} {
 		if *f.value == 0 {
 			*f.value = f.preset
