@@ -44,4 +44,3 @@ func (e *Engine) reassembly(g Global) ipfrag.Config {
 	}
 	return ipfrag.Config{Timeout: g.FragTimeout, MaxBytes: g.FragMaxBytes}
 }
-
