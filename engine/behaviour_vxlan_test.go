@@ -615,16 +615,41 @@ func TestBehaviour05LearnedOnTheFirstTooBig(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, out, 2, "outer fragments again")
 	})
-	t.Run("from a router on the underlay", func(t *testing.T) {
-		r := newFlannelWith(t, engine.VXLAN{DF: tunnel.DFSet})
-		out, err := r.send(ownPacket(1450), own)
-		require.NoError(t, err)
-		require.Len(t, out, 1)
-		report := datagram{
-			src: "172.16.100.254", dst: "172.16.100.101", proto: protoICMP, payload: icmpError(3, 4, 1400, out[0].packet()[:28]),
-		}
-		assert.Empty(t, r.in("ens192", report.frame(ens192MAC, mac6(0xfe))))
-		_, _ = r.send(ownPacket(1450), own) // the tunnel's end learns with the next packet, the flow with that
-		learned(t, r, 1350)
-	})
+	for _, c := range []struct {
+		name   string
+		p      tunnel.Profile
+		change func(outer []byte) []byte
+		heeded bool
+	}{ // on Linux 6.18
+		{"from a router on the underlay", tunnel.Linux, func(o []byte) []byte { return o }, true},
+		{"quoted as far as the VNI", tunnel.Linux, func(o []byte) []byte { return o[:36] }, true},
+		{"quoted too little", tunnel.Linux, func(o []byte) []byte { return o[:35] }, false},
+		{"quoted as RFC 792 has it", tunnel.Linux, func(o []byte) []byte { return o[:28] }, false},
+		{"quoted as RFC 792 has it, by the RFC", tunnel.RFC, func(o []byte) []byte { return o[:28] }, true},
+		{"quoted too little for any", tunnel.RFC, func(o []byte) []byte { return o[:27] }, false},
+		{"of another VNI", tunnel.Linux, func(o []byte) []byte { return patched(o, 34, 9) }, false},
+		{"without a VNI", tunnel.Linux, func(o []byte) []byte { return patched(o, 28, 0) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newFlannelWith(t, engine.VXLAN{DF: tunnel.DFSet}, follow(c.p))
+			out, err := r.send(ownPacket(1450), own)
+			require.NoError(t, err)
+			require.Len(t, out, 1)
+			report := datagram{
+				src: "172.16.100.254", dst: "172.16.100.101", proto: protoICMP, payload: icmpError(3, 4, 1400, c.change(out[0].packet())),
+			}
+			r.rises()
+			assert.Empty(t, r.in("ens192", report.frame(ens192MAC, mac6(0xfe))))
+			if !c.heeded {
+				assert.Equal(t, uint64(1), r.rises()[engine.ICMPInErrors])
+				out, err = r.send(ownPacket(1450), own)
+				assert.NoError(t, err)
+				assert.Len(t, out, 1)
+				return
+			}
+			assert.Zero(t, r.rises()[engine.ICMPInErrors])
+			_, _ = r.send(ownPacket(1450), own) // the tunnel's end learns with the next packet, the flow with that
+			learned(t, r, 1350)
+		})
+	}
 }

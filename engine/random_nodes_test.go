@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-net/culvert/internal/reference"
 	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/tcp"
 	"github.com/culvert-net/culvert/tunnel"
 	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
@@ -394,9 +395,26 @@ func (w *world) plain(from, to netip.Addr) []byte {
 		}
 		return w.ipPacket(from, to, icmp.Protocol, m.Append(nil, data))
 	case 1:
+		if w.chance(0.4) {
+			return w.ipPacket(from, to, tcp.Protocol, w.segment(from, to, data))
+		}
 		return w.ipPacket(from, to, oneOf(w.r, []uint8{6, 47, 89}), append(make([]byte, 20), data...))
 	}
 	return w.ipPacket(from, to, ipv4.ProtocolUDP, w.datagram(from, to, uint16(1000+w.r.IntN(8)), data))
+}
+
+func (w *world) segment(from, to netip.Addr, data []byte) []byte {
+	f := tcp.Fields{
+		SrcPort: uint16(2000 + w.r.IntN(4)), DstPort: 80, Seq: w.r.Uint32(), Ack: w.r.Uint32(),
+		Flags:   oneOf(w.r, []tcp.Flags{tcp.SYN, tcp.ACK, tcp.FIN, tcp.RST}) | oneOf(w.r, []tcp.Flags{0, 0, tcp.ACK, tcp.FIN}),
+		Options: make([]byte, 4*w.r.IntN(3)),
+	}
+	b, err := f.Append(nil, from.As4(), to.As4(), data)
+	w.do(err)
+	if w.chance(0.1) {
+		b[0]++
+	}
+	return append(b, data...)
 }
 
 func (w *world) datagram(from, to netip.Addr, dstPort uint16, data []byte) []byte {

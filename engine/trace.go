@@ -44,6 +44,7 @@ const (
 	StageEcho                        // answered
 	StageDeliver                     // taken by Config.Local
 	StageICMP                        // an ICMP error of Type and Code went to Addr, or did not: Text
+	StageReset                       // a TCP reset went to Addr
 	StagePMTU                        // the path to Addr takes MTU
 	StageTransmit                    // Device sent Packet
 	StageDrop                        // dropped for Reason
@@ -54,7 +55,7 @@ var stageNames = [numStages]string{
 	StageReceive: "receive", StageLearn: "learn", StageBridge: "bridge", StageFlood: "flood", StageARP: "arp",
 	StageRoute: "route", StageNeighbour: "neighbour", StageHold: "hold", StageFDB: "fdb", StageEncap: "encap",
 	StageDecap: "decap", StageFragment: "fragment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
-	StageDeliver: "deliver", StageICMP: "icmp", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
+	StageDeliver: "deliver", StageICMP: "icmp", StageReset: "reset", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
 }
 
 // String returns the stage as a word.

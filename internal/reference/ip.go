@@ -428,11 +428,7 @@ func copiedOptions(options []byte) (copied []byte) {
 
 // toDevice gives a packet that fits to the device of a route.
 func (n *Node) toDevice(p ipPacket, r *Route) {
-	d := r.Device
-	next := r.Via
-	if !next.IsValid() {
-		next = p.dst
-	}
+	d, next := r.Device, n.gateway(r, p.dst)
 	switch {
 	case !d.Up || !d.Carrier:
 		n.drop("Down", "DeviceGone")
@@ -447,4 +443,12 @@ func (n *Node) toDevice(p ipPacket, r *Route) {
 	default:
 		n.toNeighbour(d, next, p)
 	}
+}
+
+// gateway returns the address that a packet by way of a route is sent to.
+func (n *Node) gateway(r *Route, dst netip.Addr) netip.Addr {
+	if r.Via.IsValid() {
+		return r.Via
+	}
+	return dst
 }

@@ -54,8 +54,12 @@ func (n *Node) toLocal(p ipPacket, to kindOfDestination, kind RouteType, code ui
 		n.result.Delivered = append(n.result.Delivered, p.bytes())
 		return
 	}
+	if p.protocol == protocolTCP {
+		n.refuseTCP(p, to, kind)
+		return
+	}
 	n.drop("NoSocket")
-	if kind == Local && p.protocol != protocolTCP { // a reset would be TCP's business
+	if kind == Local {
 		n.sendError(p, to, icmpError{kind: icmpUnreachable, code: code})
 	}
 }
