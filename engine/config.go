@@ -36,8 +36,8 @@ type Output func(port uint32, batch []*packet.Buffer)
 
 // Config is how an engine is to be; the zero Config is good for a node that drops what it is not told where to send.
 type Config struct {
-	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. 0: one
-	// of its own with packet.DefaultBuffers buffers.
+	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. nil: one
+	// of its own with DefaultBuffers buffers. Packets that wait may take three quarters of it, by default.
 	Pool *packet.Pool
 
 	// Profile chooses whom to follow where Linux and the RFCs differ.
@@ -46,6 +46,10 @@ type Config struct {
 	// Seed decides everything that is random: MAC addresses that were not given, flow hashes, IP identifications, reachable
 	// times of neighbours. Equal calls and seeds have equal results.
 	Seed uint64
+
+	// TimeOfDay is how long after midnight UT the time was 0 that calls are given, for those who ask for timestamps (RFC 791); 24 h
+	// for midnight itself. 0: not known; timestamps then say so, and count from that time.
+	TimeOfDay time.Duration
 
 	// Output takes what the engine's own worker sends; see [Engine.NewWorker] for others. nil: all is dropped as [DropNoOutput].
 	Output Output
@@ -58,12 +62,12 @@ type Config struct {
 	OnMiss func(Miss)
 
 	Routes     route.Config    // OnChange is called after the engine's own
-	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0
+	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0; MaxWaiting 0: 512, but an eighth of the pool
 
 	MaxDevices     int // 0: DefaultMaxDevices
 	MaxAdjacencies int // resolved tunnel ends kept for the next packet; 0: DefaultMaxAdjacencies
 	MaxEncap       int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
-	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, -1: none
+	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
 
 	// Warm says when a burst's table entries are all touched before the first packet is looked at, which pays where tables do not
 	// fit the processor's cache; see [WarmAuto].
@@ -142,7 +146,7 @@ func (c *Config) check() error {
 		{"MaxDevices", &c.MaxDevices, DefaultMaxDevices, 1, LimitMaxDevices},
 		{"MaxAdjacencies", &c.MaxAdjacencies, DefaultMaxAdjacencies, 1, 1 << 24},
 		{"MaxEncap", &c.MaxEncap, DefaultMaxEncap, 1, LimitMaxEncap},
-		{"MaxMissing", &c.MaxMissing, 256, -1, 1 << 20},
+		{"MaxMissing", &c.MaxMissing, 0, -1, 1 << 20}, // see share
 	} {
 		if *f.value == 0 {
 			*f.value = f.preset
@@ -153,6 +157,9 @@ func (c *Config) check() error {
 	}
 	if c.Profile > tunnel.RFC {
 		errs = append(errs, fmt.Errorf("engine: Config.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
+	}
+	if c.TimeOfDay < 0 || c.TimeOfDay > day {
+		errs = append(errs, fmt.Errorf("engine: Config.TimeOfDay is %v: want 0 for not known, or a time up to %v", c.TimeOfDay, day))
 	}
 	if c.Warm > WarmOff {
 		errs = append(errs, fmt.Errorf("engine: Config.Warm is %d: want WarmAuto, WarmOn or WarmOff", c.Warm))
