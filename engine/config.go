@@ -68,21 +68,7 @@ type Config struct {
 	MaxAdjacencies int // resolved tunnel ends kept for the next packet; 0: DefaultMaxAdjacencies
 	MaxEncap       int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
 	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
-
-	// Warm says when a burst's table entries are all touched before the first packet is looked at, which pays where tables do not
-	// fit the processor's cache; see [WarmAuto].
-	Warm Warm
 }
-
-// Warm says when the warm-up pass over a burst is made.
-type Warm uint8
-
-// The choices.
-const (
-	WarmAuto Warm = iota // by the size of the tables
-	WarmOn
-	WarmOff
-)
 
 // Delivery is a packet for the node itself.
 type Delivery struct {
@@ -160,9 +146,6 @@ func (c *Config) check() error {
 	}
 	if c.TimeOfDay < 0 || c.TimeOfDay > day {
 		errs = append(errs, fmt.Errorf("engine: Config.TimeOfDay is %v: want 0 for not known, or a time up to %v", c.TimeOfDay, day))
-	}
-	if c.Warm > WarmOff {
-		errs = append(errs, fmt.Errorf("engine: Config.Warm is %d: want WarmAuto, WarmOn or WarmOff", c.Warm))
 	}
 	return errors.Join(errs...)
 }

@@ -355,7 +355,7 @@ func (w *Worker) resolveAdjacent(x *burst) {
 			continue
 		}
 		by := w.st.device(uint32(r.by))
-		if to.sends() && by != nil && by.running && by.tap == nil && !(f.hears && r.mac == f.src) {
+		if to.sends() && by != nil && by.running && by.tap == nil && (!f.hears || r.mac != f.src) {
 			f.to, f.out, f.dst, f.verdict = to, by, r.mac, toTunnel
 		}
 	}
@@ -367,7 +367,7 @@ func (w *Worker) resolveLink(x *burst, i int, out *device, mac uint64) {
 	switch {
 	case out.sends():
 		f.to, f.dst, f.verdict = out, mac, toNeighbour
-	case out != nil && out.bridge != nil && mac != 0 && mac != out.mac && mac&macGroup == 0 && !(f.teaches && mac == f.src):
+	case out != nil && out.bridge != nil && mac != 0 && mac != out.mac && mac&macGroup == 0 && (!f.teaches || mac != f.src):
 		f.out, f.dst = out, mac
 		x.down.add(i, out)
 	}

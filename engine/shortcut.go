@@ -184,10 +184,10 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	var r *resolved
 	if d.ipip != nil {
 		x := &resolvedIPIP{encap: y.ipip}
-		r, x.kind, x.resolved.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
+		r, x.kind, x.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
 		x := &resolvedVXLAN{encap: y.vxlan}
-		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
+		r, x.kind, x.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
 	}
 	r.mac, r.out, r.by = mac, uint16(y.out), uint16(d.index)
 	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
