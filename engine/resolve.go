@@ -213,18 +213,23 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	if br == nil || !br.running || br.tap != nil || br.promisc || in.port.Locked || in.port.NoLearning {
 		return
 	}
-	n := 0
+	n, through := 0, 0
 	for _, i := range these {
 		f := &x.flights[i&(burstSize-1)]
 		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.dst == 0 || f.src == f.dst {
 			continue
 		}
-		these[n], x.sources[n&(burstSize-1)], x.keys[n&(burstSize-1)] = i, fdb.Key(f.src), fdb.Key(f.dst)
+		these[n], x.sources[n&(burstSize-1)] = i, fdb.Key(f.src)
 		n++
+		if f.dst != br.mac {
+			x.keys[through&(burstSize-1)] = fdb.Key(f.dst)
+			through++
+		}
 	}
 	table, from := br.bridge.table, fdb.ToPort(in.index)
 	table.LookupAll(x.sources[:n], x.from[:])
-	table.LookupAll(x.keys[:n], x.places[:])
+	table.LookupAll(x.keys[:through], x.places[:])
+	through = 0
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
 		f.bridged, f.bridge, f.teaches = true, br, !x.from[n&(burstSize-1)].IsFrom(from, w.now)
@@ -232,7 +237,8 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 			w.resolveUp(x, int(i), br)
 			continue
 		}
-		place := x.places[n&(burstSize-1)]
+		place := x.places[through&(burstSize-1)]
+		through++
 		port, ok := place.Port()
 		if !ok || place.IsLocal() {
 			continue
