@@ -163,15 +163,3 @@ func (e *Engine) proxy(what string, addr netip.Addr, dev string, f func(*arp.Tab
 	e.publishState(e.edit())
 	return nil
 }
-
-// ProxyNeighs returns what AddProxyNeigh has added, by device and address; Dev is "" for any device.
-func (e *Engine) ProxyNeighs() iter.Seq[Neigh] {
-	return func(yield func(Neigh) bool) {
-		s := e.state.Load()
-		for k := range e.neighs.Proxies() {
-			if !yield(Neigh{Addr: k.Addr, Dev: s.device(k.Device).label()}) {
-				return
-			}
-		}
-	}
-}

@@ -379,8 +379,8 @@ func (i *ip) neighs(f *neighFilter) []neighbour {
 		return nil
 	}
 	if f.proxy {
-		for p := range i.node.E.ProxyNeighs() {
-			all = append(all, neighbour{Neigh: p, proxy: true})
+		for addr, dev := range i.node.E.ProxyNeighs() {
+			all = append(all, neighbour{Neigh: engine.Neigh{Addr: addr, Dev: dev}, proxy: true})
 		}
 	} else {
 		for n, e := range i.node.E.Neighs() {
