@@ -8,6 +8,7 @@ package shell
 //	<( X )    $( ( X ) | __lab_file )
 //	( X )     ( __lab_enter; X )
 //	time X    { __lab_time; X; __lab_timed $?; }
+//	exec >F   { what follows it in the list } >F, for the interpreter gives up every later redirection too
 //	> FILE    > /dev/lab/line/N:FILE, for the message if FILE cannot be opened
 //	$!        $__lab_bang
 //	$RANDOM   $(__lab_random), and likewise $SECONDS; $$ and $PPID are constants
@@ -49,6 +50,7 @@ type rewriter struct {
 func rewrite(f *syntax.File, pipes *int) error {
 	r := &rewriter{file: f.Name, pipes: pipes}
 	syntax.Walk(f, r.conditions)
+	syntax.Walk(f, redirections)
 	var path []syntax.Node
 	syntax.Walk(f, func(n syntax.Node) bool {
 		if n != nil {
@@ -97,6 +99,36 @@ func (r *rewriter) conditions(n syntax.Node) bool {
 		r.condition(n.Cond...)
 	}
 	return true
+}
+
+// redirections finds the lists of statements, and puts what follows an exec that only redirects into a block of these redirections.
+func redirections(n syntax.Node) bool {
+	switch n := n.(type) {
+	case *syntax.File:
+		n.Stmts = redirected(n.Stmts)
+	case *syntax.Block:
+		n.Stmts = redirected(n.Stmts)
+	case *syntax.Subshell:
+		n.Stmts = redirected(n.Stmts)
+	}
+	return true
+}
+
+// redirected does so in one list. The lists in the block are found by the walk that goes on.
+func redirected(stmts []*syntax.Stmt) []*syntax.Stmt {
+	for i, s := range stmts {
+		c, ok := s.Cmd.(*syntax.CallExpr)
+		if !ok || len(c.Args) != 1 || c.Args[0].Lit() != "exec" || len(c.Assigns) > 0 || len(s.Redirs) == 0 || s.Negated || s.Background {
+			continue
+		}
+		rest := stmts[i+1:]
+		if len(rest) == 0 {
+			rest = []*syntax.Stmt{call(s.Pos(), ":")}
+		}
+		wrapped := &syntax.Stmt{Position: s.Position, Cmd: block(rest...), Redirs: s.Redirs}
+		return append(stmts[:i:i], wrapped)
+	}
+	return stmts
 }
 
 // node rewrites a node whose children are done.
