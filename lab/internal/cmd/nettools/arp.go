@@ -243,7 +243,7 @@ func (c *arpCall) hardware(s string) (ethernet.MAC, error) {
 	if c.useDev {
 		l, ok := c.p.Node.E.Link(s)
 		if !ok {
-			return l.MAC, arpError("arp: cannot get HW-Address for `%s': No such device.", s)
+			return l.MAC, arpError("arp: cant get HW-Address for `%s': No such device.", s)
 		}
 		return l.MAC, nil
 	}

@@ -349,7 +349,7 @@ func (c *call) read(name string, f io.Reader) []setting {
 		line, lenient := strings.CutPrefix(line, "-")
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			c.p.Errorf("sysctl: %s(%d): invalid syntax, continuing...", name, n)
+			c.fail("%s(%d): invalid syntax, continuing...", name, n)
 			continue
 		}
 		settings = append(settings, setting{key: strings.TrimSpace(key), value: strings.TrimSpace(value), lenient: lenient})
