@@ -89,13 +89,14 @@ func readOptions(args []string) (o options, err error) {
 		case "-i":
 			o.device = value
 		case "-c":
-			o.count, err = strconv.Atoi(value)
-			if err == nil && o.count < 1 {
-				err = errors.New("COUNT is to be 1 or more")
+			if o.count, err = strconv.Atoi(value); err != nil || o.count < 1 {
+				err = errors.New("COUNT is to be a number from 1")
 			}
 		case "-w":
 			var seconds float64
-			seconds, err = strconv.ParseFloat(value, 64)
+			if seconds, err = strconv.ParseFloat(value, 64); err != nil || seconds <= 0 {
+				err = errors.New("SECONDS is to be a number above 0")
+			}
 			o.wait = time.Duration(seconds * float64(time.Second))
 		default:
 			err = errors.New("unknown option " + option)
