@@ -23,13 +23,13 @@ func lookup[T any](table []keyword[T], word string) (do func(*ip, T) error, ok b
 	for _, k := range table {
 		for name := range strings.SplitSeq(k.names, "|") {
 			full, may := strings.CutSuffix(name, "*")
-			switch {
-			case full != word && !(may && short(word, full)):
-			case k.do == nil:
-				return func(*ip, T) error { return unsupported(full) }, true
-			default:
-				return k.do, true
+			if full != word && (!may || !short(word, full)) {
+				continue
 			}
+			if k.do == nil {
+				return func(*ip, T) error { return unsupported(full) }, true
+			}
+			return k.do, true
 		}
 	}
 	return nil, false
@@ -84,10 +84,8 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// exits is words.Errorf of a refusal that ends ip at once; those with status 255 do so anyway.
-func exits(status int, format string, args ...any) error {
-	return fatal{words.Errorf(status, format, args...)}
-}
+// exits is a refusal with status 1 that ends ip at once; those with status 255 do so anyway.
+func exits(format string, args ...any) error { return fatal{words.Errorf(1, format, args...)} }
 
 // unsupported is the refusal of what the lab does not have.
 func unsupported(what string) error {
