@@ -8,6 +8,7 @@ package shell
 //	<( X )    $( ( X ) | __lab_file )
 //	( X )     ( __lab_enter; X )
 //	time X    { __lab_time; X; __lab_timed $?; }
+//	$((0x$a)) $(($(__lab_number "0x$a"))), and constants become decimal: the interpreter knows no other numbers
 //	exec >F   { what follows it in the list } >F, for the interpreter gives up every later redirection too
 //	> FILE    > /dev/lab/line/N:FILE, for the message if FILE cannot be opened
 //	$!        $__lab_bang
@@ -19,6 +20,7 @@ package shell
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,6 +144,17 @@ func (r *rewriter) node(n syntax.Node) {
 		n.Parts = r.parts(n.Parts)
 	case *syntax.DblQuoted:
 		n.Parts = r.parts(n.Parts)
+	case *syntax.ArithmExp:
+		number(n.X)
+	case *syntax.ArithmCmd:
+		number(n.X)
+	case *syntax.ParenArithm:
+		number(n.X)
+	case *syntax.UnaryArithm:
+		number(n.X)
+	case *syntax.BinaryArithm:
+		number(n.X)
+		number(n.Y)
 	}
 }
 
@@ -256,6 +269,50 @@ func (r *rewriter) parts(parts []syntax.WordPart) []syntax.WordPart {
 		}
 	}
 	return parts
+}
+
+// number rewrites a word of arithmetic that is a number, and not a decimal one.
+func number(e syntax.ArithmExpr) {
+	w, ok := e.(*syntax.Word)
+	if !ok || len(w.Parts) == 0 {
+		return
+	}
+	start, ok := w.Parts[0].(*syntax.Lit)
+	if !ok || !otherBase.MatchString(start.Value) {
+		return
+	}
+	if len(w.Parts) > 1 {
+		quoted := &syntax.Word{Parts: []syntax.WordPart{&syntax.DblQuoted{Left: w.Pos(), Right: w.Pos(), Parts: w.Parts}}}
+		s := call(w.Pos(), "__lab_number")
+		c := s.Cmd.(*syntax.CallExpr)
+		c.Args = append(c.Args, quoted)
+		w.Parts = []syntax.WordPart{substitution(w.Pos(), s)}
+	} else if n, err := parseNumber(start.Value); err == nil {
+		start.Value = strconv.FormatInt(n, 10)
+	}
+}
+
+// otherBase finds how numbers begin that are hexadecimal, octal, or of the base that they name: 0x1f, 017, 2#101.
+var otherBase = regexp.MustCompile(`^(0[0-9xX]|[0-9]+#|0$)`)
+
+// parseNumber reads a number as bash does in arithmetic.
+func parseNumber(s string) (int64, error) {
+	if base, digits, ok := strings.Cut(s, "#"); ok {
+		b, err := strconv.Atoi(base)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.ParseInt(digits, b, 64)
+	}
+	lower := strings.ToLower(s)
+	if digits, ok := strings.CutPrefix(lower, "0x"); ok {
+		n, err := strconv.ParseUint(digits, 16, 64)
+		return int64(n), err
+	}
+	if strings.HasPrefix(s, "0") {
+		return strconv.ParseInt(s, 8, 64)
+	}
+	return strconv.ParseInt(s, 10, 64)
 }
 
 // param rewrites the parameters that the interpreter would answer in its own way.

@@ -36,6 +36,7 @@ func TestRewrite(t *testing.T) {
 		{"exec", "a; exec 2>&1; b; exec > f; c", "a; { b; { c; } > /dev/lab/line/1:f; } 2>&1"},
 		{"exec at the end", "exec 2>&1", "{ :; } 2>&1"},
 		{"exec of a command", "exec a 2>&1; b", "exec a 2>&1; b"},
+		{"numbers", "echo $((0x1f + 017 - 2#101 + 10 + 0)) $((0x$a * 1))", `echo $((31 + 15 - 5 + 10 + 0)) $(($(__lab_number "0x$a") * 1))`},
 		{"time", "time a", "{ __lab_time; a; __lab_timed $?; }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
