@@ -10,6 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/simnet"
 )
 
@@ -58,11 +59,32 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	da.Peer = db
 	w := n.net.sim.NewWire()
 	da.port, db.port = w.Plug(0, n.sim, aIndex), w.Plug(1, peerNode.sim, bIndex)
+	da.port.Takes, db.port.Takes = da.takes, db.takes
 	n.devices[a.Name], peerNode.devices[b.Name] = da, db
 	n.meet(peerNode)
 	peerNode.meet(n)
 	return errors.Join(da.carrier(), n.retap(), peerNode.retap())
 }
+
+// takes reports whether a veth end takes a frame from the other one: it may be as long as this end's MTU allows, with a VLAN tag
+// (is_skb_forwardable in Linux). If not, the sender is told at once.
+func (d *Device) takes(frame []byte) bool {
+	const headers = ethernet.HeaderLen + 4 // a tag
+	if len(frame) <= minMTU+headers {
+		return true
+	}
+	l, ok := d.Node.E.Link(d.Name)
+	if !ok || len(frame) <= l.MTU+headers {
+		return true
+	}
+	if d.Peer != nil {
+		d.Peer.Node.refused++
+	}
+	return false
+}
+
+// minMTU is the least that a device can have (RFC 791).
+const minMTU = 68
 
 // AddDummy adds a device that sends into the void: 'ip link add A type dummy'.
 func (n *Node) AddDummy(l engine.Link) error {
