@@ -23,7 +23,7 @@ ip link show left
 echo "exit $?"
 ip -n red link set left address 02:00:00:00:00:01
 ip -n red link show left
-ip netns exec red bash -c 'ip addr add 10.0.0.1/24 dev left; ip link set left up; ip addr show left'
+ip netns exec red bash -c 'ip addr add 10.0.0.1/24 dev left; ip link set left up; sleep 1.5; ip addr show left'
 ip netns del red
 ip netns del red
 echo "exit $?"
