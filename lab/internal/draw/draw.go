@@ -54,7 +54,6 @@ type line struct {
 	a, b     int // rows
 	tunnel   bool
 	traced   bool
-	label    string
 }
 
 // picture is what is to be drawn.
