@@ -19,6 +19,8 @@ import (
 // maxQueue is how many packets wait to be shown; there are more only if a capture is never shown any time.
 const maxQueue = 1 << 16
 
+const loopback = "lo"
+
 // device is what the taps of one device, or of all, have seen.
 type device struct {
 	c       *capture
@@ -73,7 +75,8 @@ func (d *device) see(f network.Frame) {
 		k.bytes = cook(f)
 		k.wireLen = len(k.bytes)
 	}
-	if d.c.matches(k) {
+	// What lo sends it also receives: libpcap shows that alone, but the filter has counted both.
+	if d.c.matches(k) && !(f.Out && f.Dev == loopback) {
 		k.bytes = bytes.Clone(k.bytes)
 		d.queue = append(d.queue, k)
 		d.arrived.Notify()

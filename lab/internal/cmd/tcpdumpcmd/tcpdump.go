@@ -143,16 +143,13 @@ func (c *capture) take(k packet) error {
 	return nil
 }
 
-// matches applies -Q and the filter.
+// matches applies the filter, and then -Q, which is not counted.
 func (c *capture) matches(k packet) bool {
-	if c.o.direction == "in" && k.out || c.o.direction == "out" && !k.out {
-		return false
-	}
 	if !c.filter.Match(pcapfilter.Packet{Bytes: k.bytes, WireLen: k.wireLen, Out: k.out}) {
 		return false
 	}
 	c.matched++
-	return true
+	return !(c.o.direction == "in" && k.out || c.o.direction == "out" && !k.out)
 }
 
 // end prints the summary, of live captures, and returns the exit status.
