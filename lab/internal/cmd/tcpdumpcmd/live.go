@@ -75,12 +75,15 @@ func (d *device) see(f network.Frame) {
 		k.bytes = cook(f)
 		k.wireLen = len(k.bytes)
 	}
-	// What lo sends it also receives: libpcap shows that alone, but the filter has counted both.
-	if d.c.matches(k) && !(f.Out && f.Dev == loopback) {
-		k.bytes = bytes.Clone(k.bytes)
-		d.queue = append(d.queue, k)
-		d.arrived.Notify()
+	if !d.c.matches(k) {
+		return
 	}
+	if f.Dev == loopback { // taps show what it receives alone, but the filter has seen it sent too
+		d.c.matched++
+	}
+	k.bytes = bytes.Clone(k.bytes)
+	d.queue = append(d.queue, k)
+	d.arrived.Notify()
 }
 
 func (d *device) linkType() linkType { return d.link }

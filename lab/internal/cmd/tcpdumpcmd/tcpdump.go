@@ -149,7 +149,13 @@ func (c *capture) matches(k packet) bool {
 		return false
 	}
 	c.matched++
-	return !(c.o.direction == "in" && k.out || c.o.direction == "out" && !k.out)
+	switch c.o.direction {
+	case "in":
+		return !k.out
+	case "out":
+		return k.out
+	}
+	return true
 }
 
 // end prints the summary, of live captures, and returns the exit status.
