@@ -95,8 +95,26 @@ func (n *Node) AddDummy(l engine.Link) error {
 	return n.retap()
 }
 
-// DeleteLink removes a device, and with a veth end the other one: 'ip link del'.
+// DeleteLink removes a device, with a veth end the other one, and VXLAN devices that it was to carry: 'ip link del'.
 func (n *Node) DeleteLink(name string) error {
+	if err := n.deleteLink(name); err != nil {
+		return err
+	}
+	return n.deleteAbove(name)
+}
+
+// deleteAbove removes the VXLAN devices that a device carried which is gone (vxlan_handle_lowerdev_unregister in Linux).
+func (n *Node) deleteAbove(name string) error {
+	var errs []error
+	for _, l := range n.E.Links() {
+		if l.VXLAN != nil && l.VXLAN.Device == name {
+			errs = append(errs, n.DeleteLink(l.VXLAN.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) deleteLink(name string) error {
 	d, index := n.devices[name], n.E.Index(name)
 	if err := n.E.DeleteLink(name); err != nil {
 		return err
@@ -113,7 +131,7 @@ func (n *Node) DeleteLink(name string) error {
 	}
 	peer := d.Peer
 	peer.Node.forget(peer)
-	return peer.Node.E.DeleteLink(peer.Name)
+	return errors.Join(peer.Node.E.DeleteLink(peer.Name), peer.Node.deleteAbove(peer.Name))
 }
 
 // forget takes a device out of the network's books; the engine's is the caller's.
