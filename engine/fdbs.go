@@ -143,7 +143,7 @@ func (e *Engine) FDB(dev string) iter.Seq2[FDBEntry, time.Duration] {
 		}
 		s, now := e.state.Load(), e.now()
 		for k, entry := range d.table().All() {
-			f := FDBEntry{MAC: k.MAC(), Dev: dev, Flags: entry.Flags(), Dynamic: entry.Flags() == 0}
+			f := FDBEntry{MAC: k.MAC(), Dev: dev, Flags: entry.Flags(), Dynamic: entry.Flags() == 0 && k.MAC().IsStation()}
 			if port, ok := entry.Port(); ok {
 				f.Dev, f.Master = s.device(port).label(), true
 				if !yield(f, entry.Age(now)) {

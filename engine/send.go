@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/ipfrag"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
@@ -56,6 +57,9 @@ func (w *Worker) Send(b *packet.Buffer, s Send, now time.Duration) error {
 		return err
 	}
 	err := w.originate(out, b)
+	if err == nil && s.Protocol == icmp.Protocol {
+		w.total.Counters[ICMPOutMsgs]++ // __ip_make_skb
+	}
 	if len(w.inside) > 0 && len(w.ready) == 0 && !w.busy {
 		w.drain()
 	}

@@ -38,5 +38,5 @@ ip -s -n h2 link show eth0
 ip netns exec h2 ifconfig eth0 | grep packets
 for n in h1 r h2; do
   echo "# $n"
-  ip netns exec $n nstat -az | grep -E '^(Ip(In|Out|Forw|Reasm|Frag)|Icmp(In|Out)(Msgs|Errors|Echo|DestUnreachs|TimeExcds)|Udp(In|Out|NoPorts))'
+  ip netns exec $n nstat -az | grep -E '^(Ip(In|OutReq|OutNo|Forw|Reasm|Frag)|Icmp(In|Out)(Msgs|Errors|EchoReps|DestUnreachs|TimeExcds)|Udp(InErr|NoPorts))'
 done
