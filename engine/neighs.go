@@ -129,6 +129,18 @@ func (e *Engine) AddProxyNeigh(addr netip.Addr, dev string) error {
 	return e.proxy("add proxy", addr, dev, (*arp.Table).AddProxy)
 }
 
+// ProxyNeighs returns the addresses that are answered for, and the devices on which; "" is any. They come by device and address.
+func (e *Engine) ProxyNeighs() iter.Seq2[netip.Addr, string] {
+	return func(yield func(netip.Addr, string) bool) {
+		s := e.state.Load()
+		for k := range e.neighs.Proxies() {
+			if !yield(k.Addr, s.device(k.Device).label()) {
+				return
+			}
+		}
+	}
+}
+
 // DeleteProxyNeigh undoes AddProxyNeigh.
 func (e *Engine) DeleteProxyNeigh(addr netip.Addr, dev string) error {
 	return e.proxy("delete proxy", addr, dev, (*arp.Table).DeleteProxy)

@@ -85,6 +85,9 @@ func (e *Engine) ChangeRoute(r Route) error { return e.putRoute("change", r, (*r
 // AppendRoute adds a route behind others with the same prefix, table and metric.
 func (e *Engine) AppendRoute(r Route) error { return e.putRoute("append", r, (*route.Table).Append) }
 
+// PrependRoute adds a route before others with the same prefix, table and metric.
+func (e *Engine) PrependRoute(r Route) error { return e.putRoute("prepend", r, (*route.Table).Prepend) }
+
 func (e *Engine) putRoute(what string, r Route, put func(*route.Table, route.Route) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

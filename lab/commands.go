@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/bridgecmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/nettools"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/procps"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
@@ -25,6 +26,7 @@ func commands() proc.Table {
 		bridgecmd.Commands,
 		coreutils.Commands,
 		ipcmd.Commands,
+		nettools.Commands,
 		pingcmd.Commands,
 		procps.Commands,
 		tcpdumpcmd.Commands,

@@ -254,6 +254,7 @@ type mode uint8
 const (
 	modeAdd     mode = iota // there is none with its table and metric
 	modeAppend              // behind those with its table and metric
+	modePrepend             // in front of them
 	modeReplace             // instead of the first of them, if there is one
 	modeChange              // instead of the first of them
 )
@@ -269,13 +270,17 @@ func (r *rib) put(route *Route, how mode, maxRoutes int, flowsOf *Path) (replace
 	case how == modeChange && found < 0:
 		return nil, ErrNotFound
 	}
-	if i := r.twin(list, route); i >= 0 && (how == modeAppend || i != found) {
+	further := how == modeAppend || how == modePrepend
+	if i := r.twin(list, route); i >= 0 && (further || i != found) {
 		return nil, fmt.Errorf("%w: %v is there as a further route", ErrExists, r.fib.path(list[i]).Route(route.Prefix))
 	}
 	switch {
-	case found >= 0 && how != modeAppend:
+	case found >= 0 && !further:
 		replaced = r.fib.path(list[found])
 	default:
+		if found >= 0 && how == modePrepend {
+			place = found
+		}
 		if err := r.has(maxRoutes, route.Prefix); err != nil {
 			return nil, err
 		}

@@ -112,6 +112,10 @@ func (t *Table) Add(r Route) error { return t.put("add", r, modeAdd) }
 // the next when it is gone. As on Linux, it returns [ErrExists] only if one of them says the same throughout.
 func (t *Table) Append(r Route) error { return t.put("append", r, modeAppend) }
 
+// Prepend is [Table.Append], but that the new route comes before the others with its prefix, table and metric: 'ip route prepend',
+// and what route(8) adds.
+func (t *Table) Prepend(r Route) error { return t.put("prepend", r, modePrepend) }
+
 // Replace puts a route into the table, in place of the first with the same prefix, table and metric if there is one.
 // Lookups give the old or the new one. It returns [ErrRoute], [ErrFull], or [ErrExists] if the same route was appended
 // behind the first.

@@ -84,13 +84,13 @@ func (n *Network) SetNeighThresholds(t NeighThresholds) error {
 	return errors.Join(errs...)
 }
 
+// most is the greatest limit that an engine's neighbour table takes.
+const most = 1 << 24
+
+// setThresholds sets the limits of a node's table. An engine wants them to rise; to the kernel the last is the one that counts.
 func (n *Node) setThresholds(t NeighThresholds) error {
-	for i, v := range t {
-		if v == 0 {
-			t[i] = -1 // to an engine 0 is the default
-		}
-	}
-	return n.E.SetNeighThresholds(t[0], t[1], t[2])
+	third := min(max(t[2], 1), most)
+	return n.E.SetNeighThresholds(min(t[0], most), min(max(t[1], 1), third), third)
 }
 
 // Answers by proxy wait up to so long on Linux, and so many (net/ipv4/arp.c, arp_tbl).

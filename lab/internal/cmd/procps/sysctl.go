@@ -22,15 +22,15 @@ func Commands() proc.Table { return proc.Table{"sysctl": run} }
 type call struct {
 	p *proc.Proc
 
-	all, deprecated   bool
-	names, values     bool // -N, -n
-	bare              bool // -b
-	ignore, quiet     bool // -e, -q
-	write, load       bool
-	help, version     bool
-	dry               bool
-	pattern           *regexp.Regexp
-	status            int
+	all, deprecated bool
+	names, values   bool // -N, -n
+	bare            bool // -b
+	ignore, quiet   bool // -e, -q
+	write, load     bool
+	help, version   bool
+	dry             bool
+	pattern         *regexp.Regexp
+	status          int
 }
 
 // setting is KEY=VALUE, of the command line or of a file.
