@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-net/culvert/lab/internal/cmd/brctl"
 	"github.com/culvert-net/culvert/lab/internal/cmd/bridgecmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/arpingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/nettools"
@@ -24,6 +25,7 @@ func commands() proc.Table {
 	for _, topic := range []func() proc.Table{
 		brctl.Commands,
 		bridgecmd.Commands,
+		arpingcmd.Commands,
 		coreutils.Commands,
 		ipcmd.Commands,
 		nettools.Commands,

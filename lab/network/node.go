@@ -35,6 +35,7 @@ type Node struct {
 	taps      map[string]*deviceTap
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
+	echoID  uint16          // the last one given out
 	missed  []func(engine.Miss)
 
 	kept   map[any]any // see Value

@@ -120,13 +120,18 @@ func (n *Node) freePort() uint16 {
 	return lastEphemeral
 }
 
-// ListenEcho opens a socket for echo replies to an id that no other has, and for ICMP errors about such echo requests. See
-// EchoID.
+// ListenEcho opens a socket for echo replies to an id that no other has, or had of late, and for ICMP errors about such echo
+// requests. See EchoID.
 func (n *Node) ListenEcho() *Socket {
-	id := uint16(1)
-	for n.echoIDs[id] {
-		id++
+	n.echoID++
+	for n.echoID == 0 || n.echoIDs[n.echoID] {
+		n.echoID++
 	}
+	return n.ListenEchoID(n.echoID)
+}
+
+// ListenEchoID is ListenEcho for a certain id.
+func (n *Node) ListenEchoID(id uint16) *Socket {
 	n.echoIDs[id] = true
 	return n.open(&Socket{echoID: id}, func(m *Message) bool {
 		if m.Protocol != icmp.Protocol {
