@@ -7,7 +7,7 @@
 //   - [github.com/culvert-net/culvert/arp]: ARP for IPv4 over Ethernet; see below for the neighbours
 //   - [github.com/culvert-net/culvert/ipv4]: IPv4 headers, options, fragments, edits that keep the checksum in step
 //   - [github.com/culvert-net/culvert/udp]: UDP headers; checksums absent, whole or partial
-//   - [github.com/culvert-net/culvert/tcp]: TCP headers, to be read
+//   - [github.com/culvert-net/culvert/tcp]: TCP headers
 //   - [github.com/culvert-net/culvert/icmp]: ICMP echo, and errors with their quote and next-hop MTU
 //   - [github.com/culvert-net/culvert/vxlan]: VXLAN headers, and whole frames into and out of VXLAN
 //   - [github.com/culvert-net/culvert/ipip]: IPv4 packets into and out of IPv4

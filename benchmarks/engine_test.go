@@ -11,7 +11,6 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/culvert-net/culvert/benchmarks/internal/forwarding"
-	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/vxlan"
 )
 
@@ -20,7 +19,7 @@ func BenchmarkEngine(b *testing.B) {
 		b.Run(kind.Name, func(b *testing.B) {
 			for _, scale := range forwarding.Scales() {
 				b.Run(scale.Name, func(b *testing.B) {
-					w, err := kind.New(scale, engine.WarmAuto)
+					w, err := kind.New(scale)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -68,32 +67,6 @@ func encapGopacketSum(b *testing.B, size int) {
 	}
 }
 
-// BenchmarkEngineWarm compares bursts that touch their table entries beforehand with those that do not, and with what the engine
-// chooses.
-func BenchmarkEngineWarm(b *testing.B) {
-	for _, kind := range forwarding.Kinds {
-		if kind.Name == "vxlan-decap" || kind.Name == "ipip-decap" || kind.Name == "ipip-encap" {
-			continue // as the others
-		}
-		b.Run(kind.Name, func(b *testing.B) {
-			for _, scale := range forwarding.Scales()[:2] {
-				b.Run(scale.Name, func(b *testing.B) {
-					for _, warm := range []struct {
-						name string
-						warm engine.Warm
-					}{{"culvert", engine.WarmAuto}, {"always", engine.WarmOn}, {"never", engine.WarmOff}} {
-						w, err := kind.New(scale, warm.warm)
-						if err != nil {
-							b.Fatal(err)
-						}
-						b.Run(warm.name, func(b *testing.B) { w.Bench(b, 64, 1) })
-					}
-				})
-			}
-		})
-	}
-}
-
 // many is enough entries for some behind each of the most ports.
 var many = forwarding.Scale{Name: "10k", Entries: 16384, Packets: 1 << 18}
 
@@ -102,12 +75,12 @@ var many = forwarding.Scale{Name: "10k", Entries: 16384, Packets: 1 << 18}
 func BenchmarkEnginePorts(b *testing.B) {
 	for _, kind := range []struct {
 		name  string
-		build func(s forwarding.Scale, w engine.Warm, ports int) (*forwarding.Work, error)
+		build func(s forwarding.Scale, ports int) (*forwarding.Work, error)
 	}{{"bridge", forwarding.NewBridgePorts}, {"route", forwarding.NewRoutePorts}} {
 		b.Run(kind.name, func(b *testing.B) {
 			for _, ports := range []int{2, 64, 4096} {
 				b.Run(strconv.Itoa(ports), func(b *testing.B) {
-					w, err := kind.build(many, engine.WarmAuto, ports)
+					w, err := kind.build(many, ports)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -125,7 +98,7 @@ func BenchmarkEngineVTEPs(b *testing.B) {
 	for _, name := range []string{"vxlan-encap", "vxlan-decap"} {
 		for _, remotes := range []int{1, 64, 4096} {
 			b.Run(fmt.Sprintf("%s/%d", name, remotes), func(b *testing.B) {
-				w, err := forwarding.NewVXLAN(many, engine.WarmAuto, remotes, name == "vxlan-encap")
+				w, err := forwarding.NewVXLAN(many, remotes, name == "vxlan-encap")
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -157,7 +130,7 @@ func TestEngineAllocs(t *testing.T) {
 	}
 	for _, kind := range forwarding.Kinds {
 		t.Run(kind.Name, func(t *testing.T) {
-			w, err := kind.New(forwarding.Hot, engine.WarmAuto)
+			w, err := kind.New(forwarding.Hot)
 			if err != nil {
 				t.Fatal(err)
 			}

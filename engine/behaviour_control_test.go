@@ -297,11 +297,11 @@ func TestBehaviourControlFaults(t *testing.T) {
 
 func TestBehaviourControlNew(t *testing.T) {
 	_, err := engine.New(engine.Config{
-		Profile: 9, MaxDevices: -1, MaxAdjacencies: -1, MaxEncap: 99, MaxMissing: -2, Warm: 9,
+		Profile: 9, MaxDevices: -1, MaxAdjacencies: -1, MaxEncap: 99, MaxMissing: -2,
 		Routes: route.Config{MaxRoutes: -1}, Neighbours: arp.TableConfig{MaxWaiting: -5},
 	})
 	require.Error(t, err)
-	for _, field := range []string{"Profile", "MaxDevices", "MaxAdjacencies", "MaxEncap", "MaxMissing", "Warm"} {
+	for _, field := range []string{"Profile", "MaxDevices", "MaxAdjacencies", "MaxEncap", "MaxMissing"} {
 		assert.Contains(t, err.Error(), "Config."+field, "all faults at once")
 	}
 	_, err = engine.New(engine.Config{Routes: route.Config{MaxRoutes: -1}})

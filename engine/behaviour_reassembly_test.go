@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/packet"
 )
 
 // piece is a fragment of a UDP datagram from near to the router itself: bytes from to to of its payload, the UDP header included.
@@ -192,4 +194,52 @@ func TestBehaviour16ForwardedFragmentsPass(t *testing.T) {
 	assert.True(t, s.mf())
 	assert.Zero(t, r.Stats().Held)
 	assert.Zero(t, r.rises()[engine.IPReasmReqds])
+}
+
+// TestBehaviour16WaitingLeavesBuffers floods a node with all that can wait, from many senders, in pools of all sizes: there are
+// buffers left to receive into, to answer from and for copies.
+func TestBehaviour16WaitingLeavesBuffers(t *testing.T) {
+	whole := wholeUDP(4000)
+	for _, size := range []int{64, packet.DefaultBuffers, engine.DefaultBuffers} {
+		t.Run(fmt.Sprintf("%d buffers", size), func(t *testing.T) {
+			pool, err := packet.NewPool(packet.PoolConfig{Buffers: size})
+			require.NoError(t, err)
+			r := newTenant(t, engine.VXLAN{L2Miss: true}, func(c *engine.Config) { c.Pool = pool })
+			r.SetForwarding(true)
+			toNode := func(d datagram) []byte { return d.frame(underMAC, mac6(2)) }
+			for i := range 2 * size {
+				src := fmt.Sprintf("10.%d.%d.1", i>>8, i&0xff)
+				r.in("eth0",
+					toNode(datagram{src: src, dst: tunnelEnd1, proto: protoUDP, id: uint16(i), mf: true, payload: whole[20:1500]}),
+					toNode(datagram{src: src, dst: fmt.Sprintf("172.16.0.%d", 10+i%200), size: 1000}))
+				r.in("p0", stationFrame(ethernet.MAC{2, 0, 0, 9, byte(i >> 8), byte(i)}, mac6(0xa1)))
+			}
+			drops := r.drops()
+			for _, why := range []engine.Reason{engine.DropReassemblyFull, engine.DropNeighbourQueue, engine.DropFDBWaitFull} {
+				assert.NotZero(t, drops[why], "the flood has reached the limit of %v", why)
+			}
+			assert.Zero(t, drops[engine.DropNoBuffer])
+			assert.LessOrEqual(t, pool.InUse(), size*3/4)
+			ping := toNode(datagram{src: tunnelEnd2, dst: tunnelEnd1, proto: protoICMP, payload: echo(1, 1, 20)})
+			assert.Len(t, r.in("eth0", ping), 1, "an answer")
+			assert.Len(t, r.in("p0", stationFrame(ethernet.Broadcast, mac6(0xa1))), 1, "a copy")
+		})
+	}
+}
+
+// TestBehaviour16MemoryAsTold has a limit that somebody wants to be larger than what the pool would suggest.
+func TestBehaviour16MemoryAsTold(t *testing.T) {
+	whole := wholeUDP(4000)
+	r := newRouter(t, func(c *engine.Config) {
+		pool, err := packet.NewPool(packet.PoolConfig{Buffers: 64})
+		require.NoError(t, err)
+		c.Pool = pool
+	})
+	g := r.Global()
+	g.FragMaxBytes = 60 * packet.DefaultSize
+	r.must(r.SetGlobal(g))
+	for i := range 60 {
+		r.in("eth0", pieceOf(fmt.Sprintf("10.0.0.%d", 20+i), 1, whole, 0, 1480))
+	}
+	assert.Equal(t, uint64(60), r.Stats().Held)
 }

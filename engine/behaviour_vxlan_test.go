@@ -416,6 +416,35 @@ func TestBehaviour04SplitHorizon(t *testing.T) {
 	assert.Equal(t, map[engine.Reason]uint64{engine.DropSamePort: 1}, r.drops())
 }
 
+// TestBehaviour04TwoVXLANsOfOneBridge is a bridge that joins two VNIs. The horizon is each device's own: Linux 6.18 floods from one
+// to the other, unless both ports are isolated.
+func TestBehaviour04TwoVXLANsOfOneBridge(t *testing.T) {
+	r := newTenant(t, engine.VXLAN{})
+	r.vxlan("vx200", mac6(0xe2), engine.VXLAN{VNI: 200, Local: addr4(tunnelEnd1), Device: "eth0"})
+	r.must(r.SetMaster("vx200", "br100"))
+	for _, dev := range []string{"vx100", "vx200"} {
+		r.fdb(ethernet.MAC{}, dev, tunnelEnd2)
+	}
+	vnis := func(out []*seen) (n []uint32) {
+		for _, s := range on(out, "eth0") {
+			n = append(n, s.vxlan.VNI)
+		}
+		return n
+	}
+	for _, dst := range []ethernet.MAC{ethernet.Broadcast, mac6(0x77)} {
+		assert.Equal(t, []uint32{200}, vnis(r.in("eth0", tunnelledIn(100, tunnelEnd2, stationFrame(dst, mac6(0xb1))))), "to %s", dst)
+		assert.Equal(t, []uint32{100}, vnis(r.in("eth0", tunnelledIn(200, tunnelEnd2, stationFrame(dst, mac6(0xb2))))), "to %s", dst)
+	}
+	for _, dev := range []string{"vx100", "vx200"} {
+		r.must(r.SetBridgePort(dev, engine.BridgePort{Isolated: true}))
+	}
+	for _, dst := range []ethernet.MAC{ethernet.Broadcast, mac6(0x77), mac6(0xb2)} {
+		out := r.in("eth0", tunnelledIn(100, tunnelEnd2, stationFrame(dst, mac6(0xb1))))
+		assert.Empty(t, vnis(out), "isolated, to %s", dst)
+		assert.Equal(t, dst != mac6(0xb2), len(out) == 2, "p0 and p1 get what is flooded: %v", out)
+	}
+}
+
 func TestBehaviour04OwnNodeShortCircuits(t *testing.T) {
 	r := newTenant(t, engine.VXLAN{})
 	r.port("q0", mac6(0x60))
@@ -586,16 +615,41 @@ func TestBehaviour05LearnedOnTheFirstTooBig(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, out, 2, "outer fragments again")
 	})
-	t.Run("from a router on the underlay", func(t *testing.T) {
-		r := newFlannelWith(t, engine.VXLAN{DF: tunnel.DFSet})
-		out, err := r.send(ownPacket(1450), own)
-		require.NoError(t, err)
-		require.Len(t, out, 1)
-		report := datagram{
-			src: "172.16.100.254", dst: "172.16.100.101", proto: protoICMP, payload: icmpError(3, 4, 1400, out[0].packet()[:28]),
-		}
-		assert.Empty(t, r.in("ens192", report.frame(ens192MAC, mac6(0xfe))))
-		_, _ = r.send(ownPacket(1450), own) // the tunnel's end learns with the next packet, the flow with that
-		learned(t, r, 1350)
-	})
+	for _, c := range []struct {
+		name   string
+		p      tunnel.Profile
+		change func(outer []byte) []byte
+		heeded bool
+	}{ // on Linux 6.18
+		{"from a router on the underlay", tunnel.Linux, func(o []byte) []byte { return o }, true},
+		{"quoted as far as the VNI", tunnel.Linux, func(o []byte) []byte { return o[:36] }, true},
+		{"quoted too little", tunnel.Linux, func(o []byte) []byte { return o[:35] }, false},
+		{"quoted as RFC 792 has it", tunnel.Linux, func(o []byte) []byte { return o[:28] }, false},
+		{"quoted as RFC 792 has it, by the RFC", tunnel.RFC, func(o []byte) []byte { return o[:28] }, true},
+		{"quoted too little for any", tunnel.RFC, func(o []byte) []byte { return o[:27] }, false},
+		{"of another VNI", tunnel.Linux, func(o []byte) []byte { return patched(o, 34, 9) }, false},
+		{"without a VNI", tunnel.Linux, func(o []byte) []byte { return patched(o, 28, 0) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newFlannelWith(t, engine.VXLAN{DF: tunnel.DFSet}, follow(c.p))
+			out, err := r.send(ownPacket(1450), own)
+			require.NoError(t, err)
+			require.Len(t, out, 1)
+			report := datagram{
+				src: "172.16.100.254", dst: "172.16.100.101", proto: protoICMP, payload: icmpError(3, 4, 1400, c.change(out[0].packet())),
+			}
+			r.rises()
+			assert.Empty(t, r.in("ens192", report.frame(ens192MAC, mac6(0xfe))))
+			if !c.heeded {
+				assert.Equal(t, uint64(1), r.rises()[engine.ICMPInErrors])
+				out, err = r.send(ownPacket(1450), own)
+				assert.NoError(t, err)
+				assert.Len(t, out, 1)
+				return
+			}
+			assert.Zero(t, r.rises()[engine.ICMPInErrors])
+			_, _ = r.send(ownPacket(1450), own) // the tunnel's end learns with the next packet, the flow with that
+			learned(t, r, 1350)
+		})
+	}
 }

@@ -35,7 +35,7 @@ func (w *Worker) bridgeReceive(d *device, b *packet.Buffer) {
 	case d.port.Locked && !w.known(br, src, d):
 		w.dropRx(d, b, DropLocked)
 		return
-	case d.port.NoLearning && br.bridge.table.Lookup(fdb.Key(src)).IsLocal(), !d.port.NoLearning && w.learn(br, src, d) == fdb.Own:
+	case d.port.NoLearning && w.place(br.bridge.table, fdb.Key(src)).IsLocal(), !d.port.NoLearning && w.learn(br, src, d) == fdb.Own:
 		w.dropRx(d, b, DropSourceMAC)
 		return
 	case dst&^0xf == linkLocal && dst != linkLocal: // that of spanning tree is forwarded, as none runs here
@@ -47,7 +47,7 @@ func (w *Worker) bridgeReceive(d *device, b *packet.Buffer) {
 
 // known reports whether a station has an entry on a port.
 func (w *Worker) known(br *device, mac uint64, d *device) bool {
-	port, ok := br.bridge.table.Lookup(fdb.Key(mac)).Port()
+	port, ok := w.place(br.bridge.table, fdb.Key(mac)).Port()
 	return ok && port == d.index
 }
 
@@ -56,14 +56,10 @@ func (w *Worker) learn(br *device, mac uint64, d *device) fdb.Outcome {
 	if mac == w.heard && d.index == w.heardBy { // in this burst
 		return fdb.Known
 	}
-	if w.dry != nil {
-		return w.dry.learn(br.bridge.table, fdb.Key(mac))
-	}
-	out := br.bridge.table.Learn(fdb.Key(mac), fdb.ToPort(d.index), w.now)
+	out := w.teach(br.bridge.table, fdb.Key(mac), fdb.ToPort(d.index))
 	if w.trace != nil && out != fdb.Known {
 		w.note(Step{Stage: StageLearn, Device: br.name, MAC: MACOf(mac), Via: d.name, Text: out.String()})
 	}
-	w.changed = w.changed || out == fdb.Moved
 	if !out.Refused() {
 		w.heard, w.heardBy = mac, d.index
 	}
@@ -84,7 +80,7 @@ func (w *Worker) bridgeForward(br, from *device, dst uint64, b *packet.Buffer) {
 	if br.promisc && from != nil {
 		w.overhear(br, b)
 	}
-	place := br.bridge.table.Lookup(fdb.Key(dst))
+	place := w.place(br.bridge.table, fdb.Key(dst))
 	if w.trace != nil {
 		w.noteBridge(br, dst, place)
 	}

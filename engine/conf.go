@@ -78,7 +78,7 @@ type Global struct {
 	ICMPMsgsBurst        int           // icmp_msgs_burst, 50
 	ICMPRateLimit        time.Duration // icmp_ratelimit, 1 s between errors to a host after the first six; negative: no limit
 	FragTimeout          time.Duration // ipfrag_time, 30 s
-	FragMaxBytes         int           // ipfrag_high_thresh, 4 MiB of buffers; give the pool more
+	FragMaxBytes         int           // ipfrag_high_thresh, 4 MiB of buffers, but half of the pool at most
 	PMTUExpires          time.Duration // route/mtu_expires, 10 min
 	MinPMTU              int           // route/min_pmtu, 552
 }
@@ -123,10 +123,6 @@ func (g Global) check() error {
 
 func (g Global) limits() icmplimit.Config {
 	return icmplimit.Config{PerSecond: g.ICMPMsgsPerSec, Burst: g.ICMPMsgsBurst, Interval: g.ICMPRateLimit}
-}
-
-func (g Global) reassembly() ipfrag.Config {
-	return ipfrag.Config{Timeout: g.FragTimeout, MaxBytes: g.FragMaxBytes}
 }
 
 func (g Global) pathMTU() pmtu.Config { return pmtu.Config{Expires: g.PMTUExpires, Min: g.MinPMTU} }
@@ -212,7 +208,7 @@ func (e *Engine) SetGlobal(g Global) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := errors.Join(e.limits.SetConfig(g.limits()), e.reasm.SetConfig(g.reassembly()), e.pmtus.SetConfig(g.pathMTU())); err != nil {
+	if err := errors.Join(e.limits.SetConfig(g.limits()), e.reasm.SetConfig(e.reassembly(g)), e.pmtus.SetConfig(g.pathMTU())); err != nil {
 		return fmt.Errorf("engine: Global: %w: %w", ErrInvalid, err)
 	}
 	e.confs.global = g

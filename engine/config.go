@@ -24,7 +24,7 @@ const Never time.Duration = math.MaxInt64
 // Limits of a Config.
 const (
 	DefaultMaxDevices = 1 << 14 // as many as there are ports, tunnels, bridges and pairs in all
-	LimitMaxDevices   = 1 << 16
+	LimitMaxDevices   = 1<<16 - 1
 
 	DefaultMaxAdjacencies = 1 << 16
 	DefaultMaxEncap       = 4 // a tunnel in a tunnel in a tunnel, and one more
@@ -37,8 +37,8 @@ type Output func(port uint32, batch []*packet.Buffer)
 
 // Config is how an engine is to be; the zero Config is good for a node that drops what it is not told where to send.
 type Config struct {
-	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. 0: one
-	// of its own with packet.DefaultBuffers buffers.
+	// Pool is where buffers of packets that the engine makes come from: copies of what is flooded, ARP, ICMP, fragments. nil: one
+	// of its own with DefaultBuffers buffers. Packets that wait may take three quarters of it, by default.
 	Pool *packet.Pool
 
 	// Profile chooses whom to follow where Linux and the RFCs differ.
@@ -47,6 +47,10 @@ type Config struct {
 	// Seed decides everything that is random: MAC addresses that were not given, flow hashes, IP identifications, reachable
 	// times of neighbours. Equal calls and seeds have equal results.
 	Seed uint64
+
+	// TimeOfDay is how long after midnight UT the time was 0 that calls are given, for those who ask for timestamps (RFC 791); 24 h
+	// for midnight itself. 0: not known; timestamps then say so, and count from that time.
+	TimeOfDay time.Duration
 
 	// Output takes what the engine's own worker sends; see [Engine.NewWorker] for others. nil: all is dropped as [DropNoOutput].
 	Output Output
@@ -63,27 +67,13 @@ type Config struct {
 	OnFDB func(device uint32, c fdb.Change)
 
 	Routes     route.Config    // OnChange is called after the engine's own
-	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0
+	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0; MaxWaiting 0: 512, but an eighth of the pool
 
 	MaxDevices     int // 0: DefaultMaxDevices
 	MaxAdjacencies int // resolved tunnel ends kept for the next packet; 0: DefaultMaxAdjacencies
 	MaxEncap       int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
-	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, -1: none
-
-	// Warm says when a burst's table entries are all touched before the first packet is looked at, which pays where tables do not
-	// fit the processor's cache; see [WarmAuto].
-	Warm Warm
+	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
 }
-
-// Warm says when the warm-up pass over a burst is made.
-type Warm uint8
-
-// The choices.
-const (
-	WarmAuto Warm = iota // by the size of the tables
-	WarmOn
-	WarmOff
-)
 
 // Delivery is a packet for the node itself.
 type Delivery struct {
@@ -149,7 +139,7 @@ func (c *Config) check() error {
 		{"MaxDevices", &c.MaxDevices, DefaultMaxDevices, 1, LimitMaxDevices},
 		{"MaxAdjacencies", &c.MaxAdjacencies, DefaultMaxAdjacencies, 1, 1 << 24},
 		{"MaxEncap", &c.MaxEncap, DefaultMaxEncap, 1, LimitMaxEncap},
-		{"MaxMissing", &c.MaxMissing, 256, -1, 1 << 20},
+		{"MaxMissing", &c.MaxMissing, 0, -1, 1 << 20}, // see share
 	} {
 		if *f.value == 0 {
 			*f.value = f.preset
@@ -161,8 +151,8 @@ func (c *Config) check() error {
 	if c.Profile > tunnel.RFC {
 		errs = append(errs, fmt.Errorf("engine: Config.Profile is %d: want tunnel.Linux or tunnel.RFC", c.Profile))
 	}
-	if c.Warm > WarmOff {
-		errs = append(errs, fmt.Errorf("engine: Config.Warm is %d: want WarmAuto, WarmOn or WarmOff", c.Warm))
+	if c.TimeOfDay < 0 || c.TimeOfDay > day {
+		errs = append(errs, fmt.Errorf("engine: Config.TimeOfDay is %v: want 0 for not known, or a time up to %v", c.TimeOfDay, day))
 	}
 	return errors.Join(errs...)
 }

@@ -79,6 +79,10 @@ const (
 	UDPNoPorts
 	UDPInErrors
 	UDPInCsumErrors
+	UDPIgnoredMulti
+	TCPInErrs
+	TCPInCsumErrors
+	TCPOutRsts
 	ARPInRequests
 	ARPInReplies
 	ARPOutRequests
@@ -102,6 +106,7 @@ var counterNames = [numCounters]string{
 	ICMPOutTimeExcds: "IcmpOutTimeExcds", ICMPOutParmProbs: "IcmpOutParmProbs", ICMPOutRedirects: "IcmpOutRedirects",
 	ICMPOutEchoReps: "IcmpOutEchoReps",
 	UDPNoPorts:      "UdpNoPorts", UDPInErrors: "UdpInErrors", UDPInCsumErrors: "UdpInCsumErrors",
+	UDPIgnoredMulti: "UdpIgnoredMulti", TCPInErrs: "TcpInErrs", TCPInCsumErrors: "TcpInCsumErrors", TCPOutRsts: "TcpOutRsts",
 	ARPInRequests: "ArpInRequests", ARPInReplies: "ArpInReplies", ARPOutRequests: "ArpOutRequests", ARPOutReplies: "ArpOutReplies",
 }
 

@@ -95,13 +95,7 @@ func (d *device) accepts(src uint32) bool {
 // configured to be elsewhere, or is none. A table that is full does not matter.
 func (w *Worker) vxlanLearn(d *device, b *packet.Buffer, vtep uint32) bool {
 	src := binary.BigEndian.Uint64(b.Bytes()[4:]) & macBroadcast
-	var out fdb.Outcome
-	if w.dry != nil {
-		out = w.dry.learnVTEP(d.vxlan.table, fdb.Key(src), vtep)
-	} else {
-		out = d.vxlan.table.Learn(fdb.Key(src), fdb.ToVTEP4(vtep), w.now)
-		w.changed = w.changed || out == fdb.Moved
-	}
+	out := w.teach(d.vxlan.table, fdb.Key(src), fdb.ToVTEP4(vtep))
 	if w.trace != nil && out != fdb.Known {
 		w.note(Step{Stage: StageLearn, Device: d.name, MAC: MACOf(src), Addr: AddrOf(vtep), Text: out.String()})
 	}

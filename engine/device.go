@@ -184,9 +184,11 @@ type addrSet struct{ words *wordmap.Map }
 
 func newAddrSet() *addrSet { return &addrSet{wordmap.New(0)} }
 
-func (s *addrSet) add(a uint32)      { s.words.Store(1<<32|uint64(a), 1) }
-func (s *addrSet) remove(a uint32)   { s.words.Delete(1<<32 | uint64(a)) }
-func (s *addrSet) has(a uint32) bool { return s.words.Load(1<<32|uint64(a)) != 0 }
+func (s *addrSet) add(a uint32)      { s.words.Store(addrKey(a), 1) }
+func (s *addrSet) remove(a uint32)   { s.words.Delete(addrKey(a)) }
+func (s *addrSet) has(a uint32) bool { return s.words.Load(addrKey(a)) != 0 }
+
+func addrKey(a uint32) uint64 { return 1<<32 | uint64(a) }
 
 // Addr is an address of a device; 'ip addr'.
 type Addr struct {

@@ -29,7 +29,10 @@
 //   - ICMP redirects are off, see [Conf];
 //   - a frame that misses in the FDB of a VXLAN device with L2Miss waits for the agent's answer, where Linux drops it;
 //   - frames from a bridge's own MAC address are dropped, where Linux only warns;
-//   - no answer to an echo request repeats its IPv4 options, and no option is filled in on the way.
+//   - source routes are not followed, and not turned round for an answer; security labels (CIPSO) are not looked at; what an error
+//     quotes of a packet in which the route or the time was recorded has a right header checksum, where Linux's is the old one;
+//   - timestamps do not count from midnight unless [Config].TimeOfDay says when that was;
+//   - of a fragmented packet's options, later fragments leave out those that are not copied, where Linux writes no-operations.
 //
 // # Concurrency
 //

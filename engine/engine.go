@@ -68,7 +68,6 @@ func New(c Config) (*Engine, error) {
 		asleep: map[asleepKey]route.Route{},
 	}
 	e.ends.init(e)
-	e.waits.init(c.MaxMissing)
 	if err := e.makeTables(); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
@@ -81,6 +80,12 @@ func New(c Config) (*Engine, error) {
 
 // makeTables makes what stays as long as the engine.
 func (e *Engine) makeTables() error {
+	var errs [7]error
+	if e.pool == nil {
+		e.pool, errs[0] = packet.NewPool(packet.PoolConfig{Buffers: DefaultBuffers})
+	}
+	e.config.share(e.pool)
+	e.waits.init(e.config.MaxMissing)
 	routes, neighs, global := e.config.Routes, e.config.Neighbours, e.confs.global
 	onRoute, onNeighbour := routes.OnChange, neighs.OnChange
 	routes.OnChange = func(c route.Change) {
@@ -98,13 +103,9 @@ func (e *Engine) makeTables() error {
 	if neighs.Seed == 0 {
 		neighs.Seed = e.config.Seed
 	}
-	var errs [7]error
-	if e.pool == nil {
-		e.pool, errs[0] = packet.NewPool(packet.PoolConfig{})
-	}
 	e.routes, errs[1] = route.New(routes)
 	e.neighs, errs[2] = arp.NewTable(neighs)
-	e.reasm, errs[3] = ipfrag.New(global.reassembly())
+	e.reasm, errs[3] = ipfrag.New(e.reassembly(global))
 	e.limits, errs[4] = icmplimit.New(global.limits())
 	e.pmtus, errs[5] = pmtu.New(global.pathMTU())
 	e.ipips, errs[6] = ipip.NewDecapsulator(ipip.DecapConfig{Raw: true, AnyPeer: true})
@@ -135,6 +136,8 @@ type Worker struct {
 	encaps  int           // tunnels that it is being put into
 	group   bool          // came in a frame to a group
 	trace   *TracedPacket // nil if it is not traced
+
+	options optionState
 
 	ids        uint32         // IPv4 identifications
 	lists      [][]arp.Action // empty ones, see actionList
@@ -368,7 +371,7 @@ func (w *Worker) absorb(b *packet.Buffer) {
 func (w *Worker) alloc() *packet.Buffer {
 	if w.dry != nil {
 		w.total.Made++
-		return packet.New(packet.DefaultSize)
+		return w.e.pool.Outside()
 	}
 	b := w.e.pool.Get()
 	if b != nil {

@@ -42,11 +42,13 @@ func (x *Explanation) String() string {
 
 // dryRun is what a worker that changes nothing keeps instead.
 type dryRun struct {
-	x     *Explanation
-	names func(uint32) string
+	x      *Explanation
+	names  func(uint32) string
+	taught map[*fdb.Table]*fdb.Table // what tables would have learned, in tables of their own
 }
 
-// Explain returns what would happen to a frame, or a packet of a raw port, that a port received at a time. It changes no table,
+// Explain returns what would happen to a frame, or a packet of a raw port, that a port received at a time. What frames teach
+// bridges and VXLAN devices on the way counts, but for this explanation only. It changes no table,
 // counter or limit, and sends nothing; it may be called beside workers. IPv4 identifications are those of a worker that has not
 // sent anything yet. Questions to an agent are not asked, and packets that would wait are not followed further.
 func (e *Engine) Explain(port string, frame []byte, now time.Duration) (*Explanation, error) {
@@ -59,7 +61,7 @@ func (e *Engine) Explain(port string, frame []byte, now time.Duration) (*Explana
 	if d.kind != KindPort {
 		return nil, fmt.Errorf("engine: explain: %s is no port, and receives nothing from outside: %w", port, ErrInvalid)
 	}
-	return e.dryReceive(d, now, func(w *Worker, d *device) { w.receive(d, packet.Of(frame)) }), nil
+	return e.dryReceive(d, now, func(w *Worker, d *device) { w.receive(d, e.bufferOf(frame)) }), nil
 }
 
 // ExplainPacket is Explain for an IPv4 packet that the node itself has received by a device of any kind, its own bridge's port or a
@@ -73,14 +75,14 @@ func (e *Engine) ExplainPacket(dev string, ip []byte, now time.Duration) (*Expla
 	}
 	return e.dryReceive(d, now, func(w *Worker, d *device) {
 		w.group = false
-		w.ipReceive(d, packet.Of(ip))
+		w.ipReceive(d, e.bufferOf(ip))
 	}), nil
 }
 
 // dryReceive lets the worker that changes nothing receive something, and returns what would come of it.
 func (e *Engine) dryReceive(d *device, now time.Duration, receive func(*Worker, *device)) *Explanation {
 	w, x := e.dry, &Explanation{}
-	w.dry = &dryRun{x: x, names: w.deviceName}
+	w.dry = &dryRun{x: x, names: w.deviceName, taught: map[*fdb.Table]*fdb.Table{}}
 	trace := &TracedPacket{Time: now}
 	w.begin(now)
 	w.crossed, w.trace = 0, trace
@@ -95,6 +97,14 @@ func (e *Engine) dryReceive(d *device, now time.Duration, receive func(*Worker, 
 		}
 	}
 	return x
+}
+
+// bufferOf returns a frame in a buffer like those of the pool, as from a driver that receives into them.
+func (e *Engine) bufferOf(frame []byte) *packet.Buffer {
+	if b := e.pool.Outside(); b.SetBytes(frame) == nil {
+		return b
+	}
+	return packet.Of(frame)
 }
 
 // take takes what would be given to Output.
@@ -119,29 +129,43 @@ func (y *dryRun) deliver(w *Worker, d *device, _ *packet.Buffer) bool {
 	return true
 }
 
-// learn says what learning would come to, as far as it matters to the frame.
-func (y *dryRun) learn(t *fdb.Table, key fdb.Key) fdb.Outcome {
-	if t.Lookup(key).IsLocal() {
-		return fdb.Own
+// teach notes where a station is, in the table or, if nothing may be changed, beside it.
+func (w *Worker) teach(t *fdb.Table, key fdb.Key, from fdb.Dest) fdb.Outcome {
+	if w.dry != nil {
+		return w.dry.learn(t, key, from, w.now)
 	}
-	return fdb.Known
+	out := t.Learn(key, from, w.now)
+	w.changed = w.changed || out == fdb.Moved
+	return out
 }
 
-// learnVTEP is learn for a VXLAN device.
-func (y *dryRun) learnVTEP(t *fdb.Table, key fdb.Key, vtep uint32) fdb.Outcome {
-	mac := key.MAC()
-	if !mac.IsStation() {
-		return fdb.NotStation
+// place returns where a station is, as far as the table and this explanation know.
+func (w *Worker) place(t *fdb.Table, key fdb.Key) fdb.Place {
+	if w.dry != nil {
+		if seen := w.dry.taught[t]; seen != nil && seen.Lookup(key).IsValid() {
+			return seen.Lookup(key)
+		}
 	}
-	place := t.Lookup(key)
-	now, _ := place.VTEP4()
-	switch {
-	case place.IsLocal():
-		return fdb.Own
-	case place.Flags()&fdb.Sticky != 0 && now != vtep:
-		return fdb.Pinned
+	return t.Lookup(key)
+}
+
+// learn says what learning would come to, and remembers it. That many stations of one explanation could find a table full is left
+// out of account.
+func (y *dryRun) learn(t *fdb.Table, key fdb.Key, from fdb.Dest, now time.Duration) fdb.Outcome {
+	would := t
+	entry := t.Get(key)
+	if seen := y.taught[t]; seen != nil && seen.Get(key).IsValid() {
+		would, entry = seen, seen.Get(key)
 	}
-	return fdb.Known
+	out := would.WouldLearn(key, from)
+	if out != fdb.Learned && out != fdb.Moved {
+		return out
+	}
+	if y.taught[t] == nil {
+		y.taught[t], _ = fdb.New(fdb.Config{}) // the defaults are without fault
+	}
+	_ = y.taught[t].Replace(key, from, entry.Flags(), now) // as WouldLearn has found it valid
+	return out
 }
 
 // explainNeighbour says what becomes of a packet for a neighbour that is not known, or to be checked.

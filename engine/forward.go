@@ -93,24 +93,7 @@ func (w *Worker) ipUnusual(d *device, b *packet.Buffer) bool {
 		return false
 	}
 	_ = b.Truncate(int(h.TotalLen())) // Ethernet's padding, before an error quotes it
-	if len(h.Options()) > 0 && !w.optionsMatter(d, b, be32(h.Src()), be32(h.Dst())) {
-		return false
-	}
-	for o := h.Options(); len(o) > 0; {
-		var opt ipv4.Option
-		before := o
-		if opt, o, err = o.Next(); err != nil {
-			at := ipv4.HeaderLen + len(h.Options()) - len(before) // the option
-			w.icmpError(b, icmp.ParameterProblem(uint8(at)))
-			w.ipRefuse(d, b, IPInHdrErrors, DropIPOptions)
-			return false
-		}
-		if opt.Type == ipv4.OptionLooseRoute || opt.Type == ipv4.OptionStrictRoute {
-			w.ipRefuse(d, b, IPInAddrErrors, DropSourceRoute)
-			return false
-		}
-	}
-	return true
+	return len(h.Options()) == 0 || w.optionsMatter(d, b, be32(h.Src()), be32(h.Dst())) && w.ipOptions(d, b)
 }
 
 // isSpecial reports whether an address is one that forwarding has to think about: of 0/8, 127/8, a group, or reserved.
@@ -274,6 +257,9 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	}
 	w.total.Counters[IPForwDatagrams]++
 	decrementTTL(h)
+	if h[0] != 0x45 {
+		w.recordWay(od, hop.Gateway, b.Bytes())
+	}
 	if hop.Tag != 0 && w.shortcut(od, hop.Tag, b) {
 		return
 	}
@@ -310,6 +296,9 @@ func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu
 	}
 	w.total.Counters[IPForwDatagrams]++
 	decrementTTL(h)
+	if h[0] != 0x45 {
+		w.recordWay(od, hop.Gateway, b.Bytes())
+	}
 	if fitsCut {
 		w.output(od, hop.Gateway, b)
 		return

@@ -207,24 +207,15 @@ func (n *fuzzNode) frame(port string, b []byte) {
 }
 
 // predictable reports whether Explain promises to know all that comes of a frame: it follows neither packets that wait nor what
-// ARP packets set free, and does not know what the frame itself teaches a bridge.
+// ARP packets set free.
 func predictable(x *engine.Explanation) bool {
 	if len(x.Held) > 0 || x.Local {
 		return false
 	}
-	teachers := map[ethernet.MAC]bool{}
 	for _, s := range x.Steps {
 		switch s.Stage {
 		case engine.StageARP, engine.StageReassemble, engine.StageHold:
 			return false
-		case engine.StageReceive:
-			if len(s.Packet) >= ethernet.HeaderLen {
-				teachers[ethernet.MAC(s.Packet[6:12])] = true
-			}
-		case engine.StageBridge, engine.StageFDB:
-			if teachers[s.MAC] {
-				return false
-			}
 		}
 	}
 	return true

@@ -18,20 +18,31 @@ const internetControl = 0xc0
 
 // icmpError tells the sender of the packet in b, which stays the caller's, what is wrong.
 func (w *Worker) icmpError(b *packet.Buffer, f icmp.Fields) {
-	if w.mayReport(b.Bytes()) && w.withinLimits(b, f, w.e.limits.Allow, w.e.limits.WouldAllow) {
-		w.report(b, f)
-	}
+	w.reportWithin(b, f, w.e.limits.Allow, w.e.limits.WouldAllow)
 }
 
 // icmpUnroutable is icmpError for packets that routes lead nowhere, whose errors cost twice (ip_error in net/ipv4/route.c).
 func (w *Worker) icmpUnroutable(b *packet.Buffer, f icmp.Fields) {
-	if w.mayReport(b.Bytes()) && w.withinLimits(b, f, w.e.limits.AllowUnroutable, w.e.limits.WouldAllowUnroutable) {
-		w.report(b, f)
+	w.reportWithin(b, f, w.e.limits.AllowUnroutable, w.e.limits.WouldAllowUnroutable)
+}
+
+// reportWithin sends an error if it may be sent.
+func (w *Worker) reportWithin(b *packet.Buffer, f icmp.Fields, allow, would func(uint32, time.Duration) icmplimit.Verdict) {
+	p := b.Bytes()
+	if !w.mayReport(p) {
+		return
+	}
+	limit := len(p)
+	if f.Type == icmp.TypeParameterProblem {
+		limit = int(f.Rest[0]) // what is before the fault
+	}
+	if options, ok := w.answerTo(p, limit); ok && w.withinLimits(b, f, allow, would) {
+		w.report(b, f, options)
 	}
 }
 
 // report sends an error.
-func (w *Worker) report(b *packet.Buffer, f icmp.Fields) {
+func (w *Worker) report(b *packet.Buffer, f icmp.Fields, options *answerOptions) {
 	p := b.Bytes()
 	dst := binary.BigEndian.Uint32(p[12:])
 	m := w.alloc()
@@ -39,7 +50,7 @@ func (w *Worker) report(b *packet.Buffer, f icmp.Fields) {
 		w.lack()
 		return
 	}
-	quote := p[:min(len(p), icmp.MaxQuote)]
+	quote := p[:min(len(p), icmp.MaxQuote-options.len())]
 	at, err := m.Extend(icmp.HeaderLen + len(quote))
 	if err != nil {
 		w.drop(nil, m, DropNoBuffer)
@@ -48,7 +59,7 @@ func (w *Worker) report(b *packet.Buffer, f icmp.Fields) {
 	f.AppendError(at[:0], quote)
 	w.total.Counters[ICMPOutMsgs]++
 	w.countError(f.Type)
-	out := outgoing{dst: dst, protocol: ipv4.ProtocolICMP, tos: p[1]&0x1e | internetControl, ttl: w.st.global.DefaultTTL}
+	out := outgoing{dst: dst, protocol: ipv4.ProtocolICMP, tos: p[1]&0x1e | internetControl, ttl: w.st.global.DefaultTTL, options: options}
 	if to := binary.BigEndian.Uint32(p[16:]); w.st.own.has(to) {
 		out.src = to // it was for the node
 	}
@@ -133,7 +144,9 @@ func (w *Worker) countError(t uint8) {
 func (w *Worker) linkFailure(d *device, b *packet.Buffer) {
 	group := w.group
 	w.group = false // such packets were routed
-	w.icmpError(b, icmp.Unreachable(icmp.CodeHostUnreachable))
+	if p := b.Bytes(); p[0] == 0x45 || w.recordFailure(d, p) {
+		w.icmpError(b, icmp.Unreachable(icmp.CodeHostUnreachable))
+	}
 	w.group = group
 	w.drop(d, b, DropNeighbour)
 }

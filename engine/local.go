@@ -11,7 +11,9 @@ import (
 	"github.com/culvert-net/culvert/internal/ipfrag"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/tunnel"
 	"github.com/culvert-net/culvert/udp"
+	"github.com/culvert-net/culvert/vxlan"
 )
 
 // ipLocal takes a packet for one of the node's addresses, or for everybody on a link.
@@ -32,12 +34,15 @@ func (w *Worker) ipLocal(d *device, b *packet.Buffer, toAll bool) {
 		w.ipipReceive(d, b)
 	case ipv4.ProtocolICMP:
 		w.icmpReceive(d, b, toAll)
+	case ipv4.ProtocolTCP:
+		if !w.deliver(d, b) {
+			w.tcpRefuse(d, b, toAll)
+		}
 	default:
 		if !w.deliver(d, b) {
+			w.total.Counters[IPInDelivers]--
 			w.total.Counters[IPInUnknownProtos]++
-			if h[9] != ipv4.ProtocolTCP {
-				w.icmpError(b, icmp.Unreachable(icmp.CodeProtocolUnreachable))
-			}
+			w.icmpError(b, icmp.Unreachable(icmp.CodeProtocolUnreachable))
 			w.drop(d, b, DropNoSocket)
 		}
 	}
@@ -68,7 +73,8 @@ func (w *Worker) reassembled(d *device, r ipfrag.Result) {
 		if w.trace != nil {
 			w.notePacket(StageReassemble, nil, r.Buffer)
 		}
-		w.ipLocal(d, r.Buffer, w.group)
+		dst := binary.BigEndian.Uint32(r.Buffer.Bytes()[16:])
+		w.ipLocal(d, r.Buffer, isMulticast(dst) || dst == limitedBroadcast || w.isBroadcast(dst))
 	case ipfrag.Merged:
 		w.absorb(r.Buffer)
 	case ipfrag.TimedOut, ipfrag.TimedOutFirst:
@@ -114,8 +120,10 @@ func (w *Worker) udpReceive(d *device, b *packet.Buffer, toAll bool) {
 	if w.deliver(d, b) {
 		return
 	}
-	w.total.Counters[UDPNoPorts]++
-	if !toAll {
+	if toAll {
+		w.total.Counters[UDPIgnoredMulti]++
+	} else {
+		w.total.Counters[UDPNoPorts]++
 		w.icmpError(b, icmp.Unreachable(icmp.CodePortUnreachable))
 	}
 	w.drop(d, b, DropNoSocket)
@@ -168,15 +176,27 @@ func (w *Worker) icmpReceive(d *device, b *packet.Buffer, toAll bool) {
 		return
 	}
 	w.countICMP(m.Type())
+	about := forAnybody
 	switch {
 	case m.Type() == icmp.TypeEcho:
 		w.echo(d, b, h, m, toAll)
 		return
-	case m.IsError() && w.heed(m, body):
+	case m.Type() > lastICMPType, toAll && !isQuery(m.Type()):
+		about = forNobody
+	case m.IsError():
+		about = w.heed(m, body)
+	}
+	if about == forNobody {
+		w.total.Counters[ICMPInErrors]++
+	}
+	if about == forTunnel {
 		w.absorb(b)
 		return
 	}
 	if !w.deliver(d, b) {
+		if about == forSockets {
+			w.total.Counters[ICMPInErrors]++ // there is none
+		}
 		if w.trace != nil {
 			w.note(Step{Stage: StageLocal, Device: d.name, Text: "nobody waits for this ICMP message"})
 		}
@@ -202,10 +222,20 @@ func (w *Worker) countICMP(t uint8) {
 	}
 }
 
-// echo answers an echo request: the request's buffer becomes the answer. Its header's options are left out.
+// echo answers an echo request: the request's buffer becomes the answer.
 func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header, toAll bool) {
-	if w.st.global.EchoIgnoreAll || toAll && !w.st.global.EchoAnswerBroadcasts {
+	if toAll && !w.st.global.EchoAnswerBroadcasts {
+		w.total.Counters[ICMPInErrors]++
 		w.drop(d, b, DropICMP)
+		return
+	}
+	if w.st.global.EchoIgnoreAll {
+		w.drop(d, b, DropICMP)
+		return
+	}
+	options, ok := w.answerTo(h.Bytes(), h.Len())
+	if !ok {
+		w.drop(d, b, DropIPOptions)
 		return
 	}
 	src, dst, tos := be32(h.Src()), be32(h.Dst()), h.TOS()
@@ -217,7 +247,7 @@ func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header,
 	_ = b.TrimFront(h.Len()) // as parsed
 	w.total.Counters[ICMPOutMsgs]++
 	w.total.Counters[ICMPOutEchoReps]++
-	out := outgoing{dst: src, protocol: ipv4.ProtocolICMP, tos: tos, ttl: w.st.global.DefaultTTL}
+	out := outgoing{dst: src, protocol: ipv4.ProtocolICMP, tos: tos, ttl: w.st.global.DefaultTTL, options: options}
 	if !toAll {
 		out.src = dst
 	}
@@ -227,31 +257,85 @@ func (w *Worker) echo(d *device, b *packet.Buffer, h ipv4.Header, m icmp.Header,
 	_ = w.originate(out, b) // what fails is dropped and counted there
 }
 
-// heed takes an ICMP error: path MTUs of all that the node has sent, and what concerns its tunnels. It reports whether it was about
-// a packet of a tunnel, which is nobody else's business.
-func (w *Worker) heed(m icmp.Header, body []byte) bool {
-	q, data, err := ipv4.Parse(m.Quote(body))
-	if !q.IsValid() || err != nil && !errors.Is(err, ipv4.ErrTruncated) {
-		return false
+// concern is whose business an ICMP message is.
+type concern uint8
+
+const (
+	forAnybody concern = iota
+	forSockets         // that of a socket that Config.Local may have
+	forTunnel          // that of one of the node's tunnels, and nobody else's
+	forNobody          // it is malformed
+)
+
+const (
+	lastICMPType = 18 // NR_ICMP_TYPES of include/uapi/linux/icmp.h
+	leastQuoted  = 8  // bytes behind the header in an error's quote (RFC 792)
+)
+
+// heed takes an ICMP error (icmp_unreach and icmp_socket_deliver in net/ipv4/icmp.c): path MTUs of all that the node has sent, and
+// what concerns its tunnels.
+func (w *Worker) heed(m icmp.Header, body []byte) concern {
+	q, data, _ := ipv4.Parse(m.Quote(body)) // the error would be that it is cut short
+	switch {
+	case !q.IsValid():
+		return forNobody
+	case m.Type() == icmp.TypeTimeExceeded && m.Code() == icmp.CodeReassemblyExceeded:
+		return forAnybody
+	case len(data) < leastQuoted:
+		return forNobody
 	}
 	src, dst := be32(q.Src()), be32(q.Dst())
-	if !w.st.own.has(src) {
-		return false
+	switch own := w.st.own.has(src); {
+	case own && q.Protocol() == ipv4.ProtocolIPIP:
+		return w.heedIPIP(m, q, src, dst)
+	case own && q.Protocol() == ipv4.ProtocolUDP && w.st.vxlans.isPort(binary.BigEndian.Uint16(data[2:])):
+		return w.heedVXLAN(m, q, data)
+	case own:
+		w.heedMTU(m, q)
 	}
-	if m.Type() == icmp.TypeUnreachable && m.Code() == icmp.CodeFragmentationNeeded && w.dry == nil {
-		w.learnPMTU(dst, int(m.NextHopMTU()), int(q.TotalLen()))
+	if q.Protocol() == ipv4.ProtocolUDP || q.Protocol() == ipv4.ProtocolTCP {
+		return forSockets
 	}
-	switch {
-	case q.Protocol() == ipv4.ProtocolIPIP:
-		t := w.st.ipips.between(w.st, src, dst)
-		if t != nil && w.dry == nil && t.ipip.relays(m) {
-			t.ipip.errors.note(w.now)
+	return forAnybody
+}
+
+// heedIPIP takes an error about a packet of an IPIP tunnel's (ipip_err).
+func (w *Worker) heedIPIP(m icmp.Header, q ipv4.Header, src, dst uint32) concern {
+	t := w.st.ipips.between(w.st, src, dst)
+	if t == nil {
+		return forAnybody
+	}
+	w.heedMTU(m, q)
+	if w.dry == nil && t.ipip.relays(m) {
+		t.ipip.errors.note(w.now)
+	}
+	return forTunnel
+}
+
+// heedVXLAN takes an error about a datagram to a VXLAN port, whose VNI Linux wants to see
+// (vxlan_err_lookup).
+func (w *Worker) heedVXLAN(m icmp.Header, q ipv4.Header, data []byte) concern {
+	header, _, err := vxlan.Parse(data[udp.HeaderLen:])
+	if errors.Is(err, vxlan.ErrShort) && w.e.config.Profile == tunnel.RFC { // routers may quote as little as that (RFC 792)
+		w.heedMTU(m, q)
+		return forTunnel
+	}
+	if err == nil {
+		port := binary.BigEndian.Uint16(data[2:])
+		if d := w.st.vxlans.find(w.st, port, header.VNI()); d != nil && d.running {
+			w.heedMTU(m, q)
+			return forTunnel
 		}
-		return t != nil
-	case q.Protocol() == ipv4.ProtocolUDP && len(data) >= udp.HeaderLen:
-		return w.st.vxlans.isPort(binary.BigEndian.Uint16(data[2:]))
 	}
-	return false
+	w.total.Counters[ICMPInErrors]++
+	return forTunnel
+}
+
+// heedMTU notes the path MTU that an error reports.
+func (w *Worker) heedMTU(m icmp.Header, q ipv4.Header) {
+	if m.Type() == icmp.TypeUnreachable && m.Code() == icmp.CodeFragmentationNeeded && w.dry == nil {
+		w.learnPMTU(be32(q.Dst()), int(m.NextHopMTU()), int(q.TotalLen()))
+	}
 }
 
 // relays reports whether an ICMP error about an outer packet is passed on to the sender of the next inner one (ipip_err in

@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-net/culvert/internal/reference"
 	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/tcp"
 	"github.com/culvert-net/culvert/tunnel"
 	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
@@ -394,9 +395,26 @@ func (w *world) plain(from, to netip.Addr) []byte {
 		}
 		return w.ipPacket(from, to, icmp.Protocol, m.Append(nil, data))
 	case 1:
+		if w.chance(0.4) {
+			return w.ipPacket(from, to, tcp.Protocol, w.segment(from, to, data))
+		}
 		return w.ipPacket(from, to, oneOf(w.r, []uint8{6, 47, 89}), append(make([]byte, 20), data...))
 	}
 	return w.ipPacket(from, to, ipv4.ProtocolUDP, w.datagram(from, to, uint16(1000+w.r.IntN(8)), data))
+}
+
+func (w *world) segment(from, to netip.Addr, data []byte) []byte {
+	f := tcp.Fields{
+		SrcPort: uint16(2000 + w.r.IntN(4)), DstPort: 80, Seq: w.r.Uint32(), Ack: w.r.Uint32(),
+		Flags:   oneOf(w.r, []tcp.Flags{tcp.SYN, tcp.ACK, tcp.FIN, tcp.RST}) | oneOf(w.r, []tcp.Flags{0, 0, tcp.ACK, tcp.FIN}),
+		Options: make([]byte, 4*w.r.IntN(3)),
+	}
+	b, err := f.Append(nil, from.As4(), to.As4(), data)
+	w.do(err)
+	if w.chance(0.1) {
+		b[0]++
+	}
+	return append(b, data...)
 }
 
 func (w *world) datagram(from, to netip.Addr, dstPort uint16, data []byte) []byte {
@@ -453,12 +471,39 @@ func (w *world) ipPacket(from, to netip.Addr, protocol uint8, payload []byte) []
 	if w.chance(0.05) {
 		f.Options = oneOf(w.r, [][]byte{{1, 1, 1, 0}, {0x94, 4, 0, 0}, {0x5e, 4, 9, 9, 0x9e, 3, 7, 1}, {131, 3, 4, 0}, {7, 1, 1, 1}})
 	}
+	if w.chance(0.1) {
+		f.Options = w.options(to)
+	}
 	if w.chance(w.pieces) {
 		payload = w.piece(&f, payload)
 	}
 	b, err := f.Append(nil, len(payload))
 	w.do(err)
 	return append(b, payload...)
+}
+
+// options returns some that nodes on the way and to fill in, with a byte changed now and then.
+func (w *world) options(to netip.Addr) (o []byte) {
+	for range 1 + w.r.IntN(2) {
+		if slots := w.r.IntN(4); w.chance(0.5) {
+			o = append(o, ipv4.OptionRecordRoute, uint8(3+4*slots), uint8(4+4*w.r.IntN(slots+1)))
+			o = append(o, make([]byte, 4*slots)...)
+			continue
+		}
+		slots, kind := w.r.IntN(3), oneOf(w.r, []uint8{0, 1, 3})
+		o = append(o, ipv4.OptionTimestamp, uint8(4+8*slots), 5, uint8(w.r.IntN(16))<<4|kind)
+		for range slots {
+			listed := oneOf(w.r, append([]netip.Addr{to}, w.addrs...)).As4()
+			o = append(append(o, listed[:]...), 0, 0, 0, 0)
+		}
+	}
+	if w.chance(0.2) {
+		o[w.r.IntN(len(o))] = uint8(w.r.IntN(40))
+	}
+	for len(o)%4 != 0 {
+		o = append(o, oneOf(w.r, []uint8{ipv4.OptionEnd, ipv4.OptionNop}))
+	}
+	return o[:min(len(o), ipv4.MaxHeaderLen-ipv4.HeaderLen)]
 }
 
 // piece makes a packet one of a few fragments of a few datagrams, which fit together or overlap, and returns its payload.

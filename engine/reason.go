@@ -65,6 +65,7 @@ const (
 	DropNoSocket // nobody takes packets of this protocol or port
 	DropICMP     // malformed ICMP, or a message that is not answered
 	DropUDP      // malformed UDP
+	DropTCP      // malformed TCP
 
 	DropTunnelInner    // what is in the tunnel is malformed
 	DropTunnelVNI      // no device for the VNI
@@ -143,6 +144,7 @@ var reasons = [numReasons]reasonText{
 	DropNoSocket: {"NoSocket", "nobody takes packets of this protocol and port"},
 	DropICMP:     {"ICMP", "malformed ICMP, or not to be answered"},
 	DropUDP:      {"UDP", "malformed UDP"},
+	DropTCP:      {"TCP", "malformed TCP"},
 
 	DropTunnelInner:    {"TunnelInner", "malformed packet in the tunnel"},
 	DropTunnelVNI:      {"TunnelVNI", "no device for the VNI"},

@@ -120,6 +120,7 @@ type outgoing struct {
 	ttl, tos  uint8
 	df        bool
 	broadcast bool
+	options   *answerOptions // nil: none
 }
 
 // originate puts an IPv4 header in front of b and sends it.
@@ -128,19 +129,22 @@ func (w *Worker) originate(out outgoing, b *packet.Buffer) error {
 	if err != nil {
 		return w.cannotSend(b, err)
 	}
-	p, err := b.Prepend(ipv4.HeaderLen)
+	f := ipv4.Fields{
+		TOS: out.tos, ID: out.id, TTL: out.ttl, Protocol: out.protocol, Src: quad(out.src), Dst: quad(out.dst),
+		Options: out.options.from(out.src, w),
+	}
+	p, err := b.Prepend(f.Len())
 	if err != nil {
 		w.dropTx(od, b, DropNoHeadroom)
 		return ErrNoRoom
 	}
-	f := ipv4.Fields{TOS: out.tos, ID: out.id, TTL: out.ttl, Protocol: out.protocol, Src: quad(out.src), Dst: quad(out.dst)}
 	if f.ID == 0 {
 		f.ID = w.nextID()
 	}
 	if out.df {
 		f.Flags = ipv4.DontFragment
 	}
-	if _, err := f.Put(p, len(p)-ipv4.HeaderLen); err != nil {
+	if _, err := f.Put(p, len(p)-f.Len()); err != nil {
 		w.dropTx(od, b, DropTunnelLong)
 		return ErrMessageSize
 	}
@@ -270,7 +274,7 @@ func (w *Worker) cut(b *packet.Buffer, mtu int) ([]*packet.Buffer, error) {
 	}
 	get := w.e.pool.Get
 	if w.dry != nil {
-		get = func() *packet.Buffer { return packet.New(packet.DefaultSize) }
+		get = w.e.pool.Outside
 	}
 	frags, err := ipfrag.Fragment(b, mtu, get, list)
 	if err != nil {

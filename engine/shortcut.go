@@ -37,7 +37,8 @@ type resolvedChunk [1 << chunkBits]atomic.Pointer[resolved]
 // cache line, or two for VXLAN.
 type resolved struct {
 	mac   uint64 // of the gateway, or of the far VTEP
-	out   uint32 // device that the packet leaves by; bridges send it on
+	out   uint16 // device that the packet leaves by: bridges send it on
+	by    uint16 // the adjacency's own: a tunnel, or out again
 	fits  uint16 // greatest packet that leaves whole, in bytes
 	kind  adjacent
 	ipip  *resolvedIPIP
@@ -52,7 +53,7 @@ type resolvedIPIP struct {
 type resolvedVXLAN struct {
 	resolved
 	encap vxlan.Encapsulator
-	last  uint64 // of 128 bytes: who loads it has the second line
+	last  uint32 // of 128 bytes: who loads it has the second line
 }
 
 // adjacent is the kind of an adjacency.
@@ -111,13 +112,14 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 			return false
 		}
 	}
-	out := w.st.device(r.out)
+	out := w.st.device(uint32(r.out))
 	if r.kind == onLink || w.trace != nil || w.dry != nil || b.Len() > int(r.fits) || out == nil || od.tap != nil || !od.running || b.Hash() == 0 && b.HasVLAN() {
 		return false
 	}
-	n, bytes := w.count(od), uint64(b.Len())
+	n, bytes, ids := w.count(od), uint64(b.Len()), w.ids
 	if r.kind == byIPIP {
 		if r.ipip.encap.Encapsulate(b, w.nextID()) != nil {
+			w.ids = ids
 			return false
 		}
 	} else {
@@ -128,6 +130,7 @@ func (w *Worker) shortcut(od *device, tag uint32, b *packet.Buffer) bool {
 		putEthernet((*[ethernet.HeaderLen]byte)(p), r.mac, od.mac)
 		if r.vxlan.encap.Encapsulate(b, w.nextID()) != nil {
 			_ = b.TrimFront(ethernet.HeaderLen)
+			w.ids = ids
 			return false
 		}
 	}
@@ -163,7 +166,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		mac = n.MACBits()
 	}
 	if d.vxlan == nil && d.ipip == nil {
-		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: d.index, fits: math.MaxUint16})
+		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: uint16(d.index), by: uint16(d.index), fits: packetLen(d.mtu)})
 	}
 	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
@@ -181,12 +184,12 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	var r *resolved
 	if d.ipip != nil {
 		x := &resolvedIPIP{encap: y.ipip}
-		r, x.kind, x.resolved.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
+		r, x.kind, x.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
 		x := &resolvedVXLAN{encap: y.vxlan}
-		r, x.kind, x.resolved.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(y.mtu-vxlan.Overhead)
+		r, x.kind, x.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
 	}
-	r.mac, r.out = mac, y.out
+	r.mac, r.out, r.by = mac, uint16(y.out), uint16(d.index)
 	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
 }
 

@@ -44,6 +44,7 @@ const (
 	StageEcho                        // answered
 	StageDeliver                     // taken by Config.Local
 	StageICMP                        // an ICMP error of Type and Code went to Addr, or did not: Text
+	StageReset                       // a TCP reset went to Addr
 	StagePMTU                        // the path to Addr takes MTU
 	StageTransmit                    // Device sent Packet
 	StageDrop                        // dropped for Reason
@@ -54,7 +55,7 @@ var stageNames = [numStages]string{
 	StageReceive: "receive", StageLearn: "learn", StageBridge: "bridge", StageFlood: "flood", StageARP: "arp",
 	StageRoute: "route", StageNeighbour: "neighbour", StageHold: "hold", StageFDB: "fdb", StageEncap: "encap",
 	StageDecap: "decap", StageFragment: "fragment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
-	StageDeliver: "deliver", StageICMP: "icmp", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
+	StageDeliver: "deliver", StageICMP: "icmp", StageReset: "reset", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
 }
 
 // String returns the stage as a word.
@@ -310,7 +311,11 @@ func (w *Worker) noteVXLAN(d *device, mac uint64, place fdb.Place) {
 		if place.Flags()&fdb.Sticky == 0 {
 			words = "self " + flagsOrLearned(place.Flags())
 		}
-		s.Text = fmt.Sprintf("%v %s", d.vxlan.table.Get(fdb.Key(mac)).Dest(), words)
+		to := d.vxlan.table.Get(fdb.Key(mac)).Dest()
+		if vtep, ok := place.VTEP4(); ok {
+			to = fdb.ToVTEP4(vtep)
+		}
+		s.Text = fmt.Sprintf("%v %s", to, words)
 	case len(d.vxlan.table.Remotes(0)) > 0:
 		s.Text = fmt.Sprintf("no entry: to everybody else: %v", d.vxlan.table.Get(0).Dest())
 	default:

@@ -24,7 +24,7 @@ func (w *Worker) vxlanSend(d *device, b *packet.Buffer) {
 	if d.vxlan.made.Proxy && binary.BigEndian.Uint16(p[12:]) == ethernet.TypeARP && w.arpReduce(d, b) {
 		return
 	}
-	place := d.vxlan.table.Lookup(fdb.Key(dst))
+	place := w.place(d.vxlan.table, fdb.Key(dst))
 	if w.trace != nil {
 		w.noteVXLAN(d, dst, place)
 	}
@@ -144,8 +144,8 @@ func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) {
 	n.TxPackets++
 	n.TxBytes += uint64(b.Len() - ethernet.HeaderLen)
 	b.SetHash(0)
-	if src := binary.BigEndian.Uint64(b.Bytes()[4:]) & macBroadcast; !to.vxlan.made.NoLearning && w.dry == nil {
-		to.vxlan.table.Learn(fdb.Key(src), fdb.ToVTEP4(y.src), w.now)
+	if src := binary.BigEndian.Uint64(b.Bytes()[4:]) & macBroadcast; !to.vxlan.made.NoLearning {
+		w.teach(to.vxlan.table, fdb.Key(src), fdb.ToVTEP4(y.src))
 	}
 	w.inside = append(w.inside, crossing{b: b, device: to.index, trace: w.trace})
 }

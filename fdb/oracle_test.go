@@ -282,8 +282,9 @@ func againstOracle(t *testing.T, operations, stations int, config fdb.Config) {
 		switch what := rnd.IntN(1000); {
 		case what < 800:
 			from := randomDest(1 + rnd.IntN(30)/29)
-			if got, want := table.Learn(key, from, now), want.learn(key, from, now); got != want {
-				t.Fatalf("operation %d: learning %v from %v: %v, want %v", op, key, from, got, want)
+			would := table.WouldLearn(key, from)
+			if got, want := table.Learn(key, from, now), want.learn(key, from, now); got != want || would != want {
+				t.Fatalf("operation %d: learning %v from %v: %v, WouldLearn said %v, want %v", op, key, from, got, would, want)
 			}
 		case what < 850:
 			to := randomDest(most)

@@ -258,29 +258,52 @@ func (t *Table) learnLocked(key Key, from Dest, now time.Duration) Outcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	entry := t.Get(key)
+	out := t.judge(entry, from)
 	switch {
-	case !entry.IsValid() && (t.Len() >= t.config.MaxEntries || t.dynamic >= t.config.MaxLearned):
-		return t.refuse(Full)
-	case entry.IsLocal():
-		return t.refuse(Own)
-	case entry.IsValid() && entry.Dest().Equal(from):
+	case out.Refused():
+		return t.refuse(out)
+	case out == Known:
 		return Known
-	case entry.Flags()&Sticky != 0:
-		return t.refuse(Pinned)
-	case !isFixed(uint64(entry.Place)) && !t.hasRoom(from):
-		return t.refuse(PortFull)
-	}
-	if from.list != nil && from.list.remotes[0].validate() != nil {
-		return t.refuse(BadDest)
 	}
 	t.put(key, entry, from, entry.Flags(), stamp(now), ByLearning)
 	if !isFixed(uint64(entry.Place)) {
 		t.heard(now)
 	}
-	if entry.IsValid() {
+	return out
+}
+
+// judge returns what becomes of a station that has an entry, or none, and was heard from; mu is held.
+func (t *Table) judge(entry Entry, from Dest) Outcome {
+	switch {
+	case !entry.IsValid() && (t.Len() >= t.config.MaxEntries || t.dynamic >= t.config.MaxLearned):
+		return Full
+	case entry.IsLocal():
+		return Own
+	case entry.IsValid() && entry.Dest().Equal(from):
+		return Known
+	case entry.Flags()&Sticky != 0:
+		return Pinned
+	case !isFixed(uint64(entry.Place)) && !t.hasRoom(from):
+		return PortFull
+	case from.list != nil && from.list.remotes[0].validate() != nil:
+		return BadDest
+	case entry.IsValid():
 		return Moved
 	}
 	return Learned
+}
+
+// WouldLearn returns what [Table.Learn] would, and changes nothing, not even what is counted.
+func (t *Table) WouldLearn(key Key, from Dest) Outcome {
+	switch {
+	case !key.isStation():
+		return NotStation
+	case !from.isOne():
+		return BadDest
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.judge(t.Get(key), from)
 }
 
 func (t *Table) refuse(o Outcome) Outcome {

@@ -79,6 +79,9 @@ func TestLearning(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := key(0, c.mac)
+			before := table.Stats()
+			assert.Equal(t, c.want, table.WouldLearn(k, c.from))
+			assert.Equal(t, before, table.Stats(), "WouldLearn changes nothing")
 			assert.Equal(t, c.want, table.Learn(k, c.from, time.Second))
 			assert.Equal(t, c.entry, table.Get(k).String())
 			assert.False(t, table.Get(key(1, c.mac)).IsValid(), "another domain has the entry, too")

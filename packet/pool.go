@@ -99,6 +99,18 @@ func (p *Pool) Get() *Buffer {
 	return one[0]
 }
 
+// Outside returns an empty buffer as large as the pool's, with their headroom, that is none of them: freeing it does nothing. It
+// is for trying out what would become of a packet.
+func (p *Pool) Outside() *Buffer {
+	if len(p.all) == 0 { // not from NewPool
+		return New(0)
+	}
+	like := &p.all[0]
+	b := &Buffer{mem: make([]byte, len(like.mem)), headroom: like.headroom}
+	b.Reset()
+	return b
+}
+
 // GetBatch fills batch from the front with empty buffers and returns how many there were.
 func (p *Pool) GetBatch(batch []*Buffer) int {
 	p.mu.Lock()

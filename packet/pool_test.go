@@ -30,6 +30,20 @@ func TestPoolDefaults(t *testing.T) {
 	assert.Equal(t, state{headroom: packet.DefaultHeadroom, tailroom: packet.DefaultSize - packet.DefaultHeadroom}, stateOf(b))
 }
 
+func TestPoolOutside(t *testing.T) {
+	p := newPool(t, packet.PoolConfig{Buffers: 1, Size: 300, Headroom: 100})
+	require.NotNil(t, p.Get())
+	for range 2 { // though the pool is empty
+		b := p.Outside()
+		assert.Equal(t, state{headroom: 100, tailroom: 200}, stateOf(b))
+		require.NoError(t, b.SetBytes(make([]byte, 200)))
+		b.Free()
+	}
+	assert.Equal(t, 1, p.InUse())
+	assert.Nil(t, p.Get(), "none came to the pool")
+	assert.Zero(t, new(packet.Pool).Outside().Len(), "of a pool that nobody made")
+}
+
 func TestPoolConfig(t *testing.T) {
 	for _, c := range []struct {
 		name               string

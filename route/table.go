@@ -83,11 +83,7 @@ func (t *Table) Lookup(dst uint32) *Path { return t.fib.Load().lookup(dst) }
 // LookupAll sets paths[i] to what Lookup returns for dst[i], for all destinations. It is for bursts: what of the table is not in the
 // processor's cache is waited for together. There are as many paths as destinations, or more.
 func (t *Table) LookupAll(dst []uint32, paths []*Path) {
-	fib := t.fib.Load()
-	paths = paths[:len(dst)]
-	for i, d := range dst {
-		paths[i] = fib.lookup(d)
-	}
+	t.fib.Load().lookupAll(dst, paths[:len(dst)])
 }
 
 // LookupAddr is [Table.Lookup] of an address of either family; IPv4 in IPv6 is looked up as IPv4. It returns nil for the

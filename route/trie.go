@@ -115,6 +115,100 @@ func (t *trie) lookup(dst uint32) *Path {
 	return t.lookupAgain(dst)
 }
 
+// burst is how many destinations lookupAll takes one step with at a time.
+const burst = 64
+
+// lookupAll is lookup of many destinations, each step of it for all of them, so that they wait for memory together.
+func (t *trie) lookupAll(dst []uint32, paths []*Path) {
+	for len(dst) > 0 {
+		n := min(len(dst), burst)
+		if before := t.reused.Load(); !t.lookupBurst(dst[:n], paths[:n]) || t.reused.Load() != before {
+			for i, d := range dst[:n] {
+				paths[i] = t.lookup(d)
+			}
+		}
+		dst, paths = dst[n:], paths[n:]
+	}
+}
+
+// lookupBurst is lookupAll for no more than burst destinations. It returns false if it came upon something that lookup is for.
+func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
+	if t.flat != nil {
+		return false
+	}
+	var slots [burst]slot
+	var in [burst]uint32 // node of a slot that is in full
+	nodes, more := t.nodes.Load(), *t.more.Load()
+	full, ok := 0, true
+	for i, d := range dst {
+		s := atomic.LoadUint32(&t.root[d>>16])
+		if int32(s) < 0 {
+			if in[i&(burst-1)] = s &^ link; uint64(s&^link) >= uint64(len(nodes.packed)) {
+				return false
+			}
+			s = atomic.LoadUint32(&nodes.packed[s&^link][d>>9&0x7f]) >> (d >> 4 & packBits) & inFull
+			if s == inFull {
+				s = link
+				full++
+			}
+		}
+		slots[i&(burst-1)] = s
+	}
+	if full > 0 {
+		ok = t.readFull(nodes, dst, &slots, &in)
+	}
+	for i := range paths {
+		s := slots[i&(burst-1)] & maxPaths
+		if s < fewPaths {
+			paths[i] = t.few[s].Load()
+			continue
+		}
+		if s -= fewPaths; uint64(s) >= uint64(len(more)) {
+			return false
+		}
+		paths[i] = more[s].Load()
+	}
+	return ok
+}
+
+// readFull replaces slots that are a link by those of their nodes that are in full, and of the nodes below. It returns false if
+// that is not to be had.
+func (t *trie) readFull(nodes *nodeArray, dst []uint32, slots *[burst]slot, in *[burst]uint32) bool {
+	below := 0
+	for i, d := range dst {
+		if slots[i&(burst-1)] != link {
+			continue
+		}
+		block := nodes.full[in[i&(burst-1)]].Load()
+		if block == nil {
+			return false
+		}
+		s := atomic.LoadUint32(&block[d>>8&0xff])
+		if s&link != 0 {
+			below++
+		}
+		slots[i&(burst-1)] = s
+	}
+	if below == 0 {
+		return true
+	}
+	for i, d := range dst {
+		s := slots[i&(burst-1)]
+		if s&link == 0 {
+			continue
+		}
+		if s &^= link; uint64(s) >= uint64(len(nodes.packed)) {
+			return false
+		}
+		s = atomic.LoadUint32(&nodes.packed[s][d>>1&0x7f]) >> (d << 4 & packBits) & inFull
+		if s == inFull {
+			return false
+		}
+		slots[i&(burst-1)] = s
+	}
+	return true
+}
+
 // lookupFull is lookup where the slot of node i is in full: for a prefix longer than /24 it is a link.
 func (t *trie) lookupFull(nodes *nodeArray, i, dst uint32, before uint64) *Path {
 	full := nodes.full[i].Load()

@@ -34,7 +34,18 @@ func FuzzParse(f *testing.F) {
 		again = binary.BigEndian.AppendUint16(again, h.Urgent())
 		require.True(t, strings.HasPrefix(given, string(again)+string(h.Options())))
 
-		h.ChecksumOK(client, server, data)
+		right := h.ChecksumOK(client, server, data)
 		require.Equal(t, given, string(segment), "reading changed the segment")
+
+		room := make([]byte, h.Len())
+		built, err := tcp.FieldsOf(h).Put(room, client, server, data)
+		if err != nil {
+			require.ErrorIs(t, err, tcp.ErrTooLong)
+			return
+		}
+		require.True(t, built.ChecksumOK(client, server, data))
+		if right && segment[12]&0xf == 0 && h.Checksum() != 0xffff { // which is 0 as well
+			require.Equal(t, string(h.Bytes()), string(room))
+		}
 	})
 }

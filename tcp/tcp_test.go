@@ -3,6 +3,7 @@ package tcp_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -197,5 +198,126 @@ func TestNoAllocs(t *testing.T) {
 		for _, s := range [][]byte{short, low, good[:19]} {
 			_, _, _ = tcp.Parse(s)
 		}
+	}))
+}
+
+// TestPut writes a captured header anew.
+func TestPut(t *testing.T) {
+	h, _, err := tcp.Parse([]byte(flannelSynAck))
+	require.NoError(t, err)
+	again, err := tcp.FieldsOf(h).Append([]byte("kept"), server, client, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "kept"+flannelSynAck, string(again))
+}
+
+// TestPutChecksum holds checksums against the slow sum, for data of all small lengths.
+func TestPutChecksum(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 70 {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		f := tcp.Fields{SrcPort: uint16(r.Uint32()), Seq: r.Uint32(), Ack: r.Uint32(), Flags: tcp.Flags(r.Uint32()), Window: 9, Urgent: 8}
+		f.Options = make([]byte, n/8*4)
+		room := make([]byte, f.Len())
+		for i := range room {
+			room[i] = 0xff // stale
+		}
+		h, err := f.Put(room, client, server, data)
+		require.NoError(t, err)
+		pseudo := []byte{0, tcp.Protocol, 0, byte(f.Len() + n)}
+		assert.Equal(t, uint16(0xffff), slowSum(client[:], server[:], pseudo, room, data))
+		assert.True(t, h.ChecksumOK(client, server, data))
+		assert.Equal(t, f, tcp.FieldsOf(h))
+	}
+}
+
+func TestPutFaults(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    tcp.Fields
+		room int
+		data int
+		want error
+	}{
+		{"options of 3 bytes", tcp.Fields{Options: make([]byte, 3)}, 60, 0, tcp.ErrOptions},
+		{"options of 44 bytes", tcp.Fields{Options: make([]byte, 44)}, 99, 0, tcp.ErrOptions},
+		{"too much data", tcp.Fields{}, 60, 65496, tcp.ErrTooLong},
+		{"too much data behind options", tcp.Fields{Options: make([]byte, 40)}, 60, 65456, tcp.ErrTooLong},
+		{"no room", tcp.Fields{}, 19, 0, tcp.ErrSpace},
+		{"no room for options", tcp.Fields{Options: make([]byte, 4)}, 23, 0, tcp.ErrSpace},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			room := make([]byte, c.room)
+			h, err := c.f.Put(room, client, server, make([]byte, c.data))
+			assert.ErrorIs(t, err, c.want)
+			assert.False(t, h.IsValid())
+			assert.Equal(t, make([]byte, c.room), room)
+			if !errors.Is(c.want, tcp.ErrSpace) {
+				b, err := c.f.Append([]byte("kept"), client, server, make([]byte, c.data))
+				assert.ErrorIs(t, err, c.want)
+				assert.Equal(t, "kept", string(b))
+			}
+		})
+	}
+	_, err := tcp.Fields{}.Append(nil, client, server, make([]byte, 65495))
+	assert.NoError(t, err, "the longest segment")
+}
+
+// TestPutInPlace writes a header over itself, as an answer in the same buffer would.
+func TestPutInPlace(t *testing.T) {
+	s := []byte(flannelSynAck)
+	h, _, err := tcp.Parse(s)
+	require.NoError(t, err)
+	f := tcp.FieldsOf(h)
+	f.Options = f.Options[4:8]
+	h, err = f.Put(s, server, client, nil)
+	require.NoError(t, err)
+	assert.Equal(t, flannelSynAck[24:28], string(h.Options()))
+}
+
+// TestReset has the sequence numbers that Linux 6.18 answers with.
+func TestReset(t *testing.T) {
+	const seq, ack = 0xffffffff, 2000
+	for _, c := range []struct {
+		name  string
+		flags tcp.Flags
+		data  int
+		want  tcp.Fields
+		none  bool
+	}{
+		{"SYN", tcp.SYN, 0, tcp.Fields{Flags: tcp.RST | tcp.ACK, Ack: 0}, false},
+		{"SYN with data", tcp.SYN, 5, tcp.Fields{Flags: tcp.RST | tcp.ACK, Ack: 5}, false},
+		{"FIN", tcp.FIN, 0, tcp.Fields{Flags: tcp.RST | tcp.ACK, Ack: 0}, false},
+		{"SYN and FIN", tcp.SYN | tcp.FIN, 0, tcp.Fields{Flags: tcp.RST | tcp.ACK, Ack: 1}, false},
+		{"data alone", 0, 3, tcp.Fields{Flags: tcp.RST | tcp.ACK, Ack: 2}, false},
+		{"ACK", tcp.ACK, 9, tcp.Fields{Flags: tcp.RST, Seq: ack}, false},
+		{"SYN and ACK", tcp.SYN | tcp.ACK, 0, tcp.Fields{Flags: tcp.RST, Seq: ack}, false},
+		{"RST", tcp.RST, 0, tcp.Fields{}, true},
+		{"RST and ACK", tcp.RST | tcp.ACK, 0, tcp.Fields{}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := tcp.Fields{SrcPort: 4321, DstPort: 99, Seq: seq, Ack: ack, Flags: c.flags, Window: 7, Urgent: 7}.Append(nil, client, server, nil)
+			require.NoError(t, err)
+			h, _, err := tcp.Parse(s)
+			require.NoError(t, err)
+			f, ok := tcp.Reset(h, c.data)
+			assert.Equal(t, !c.none, ok)
+			if ok {
+				c.want.SrcPort, c.want.DstPort = 99, 4321
+			}
+			assert.Equal(t, c.want, f)
+		})
+	}
+}
+
+func TestPutAllocatesNothing(t *testing.T) {
+	room, data := make([]byte, tcp.MaxHeaderLen), make([]byte, 100)
+	f := tcp.Fields{Options: make([]byte, 8)}
+	bad := tcp.Fields{Options: make([]byte, 7)}
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		_, _ = f.Put(room, client, server, data)
+		_, _ = bad.Put(room, client, server, data)
 	}))
 }

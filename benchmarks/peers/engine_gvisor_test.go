@@ -150,7 +150,7 @@ func BenchmarkEngine(b *testing.B) {
 					continue
 				}
 				b.Run(scale.Name, func(b *testing.B) {
-					w, err := kind.New(scale, 0)
+					w, err := kind.New(scale)
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -70,7 +70,7 @@ func (n *Node) DeleteNeighbour(d *Device, addr netip.Addr) (found bool) {
 	if nb == nil {
 		return false
 	}
-	n.fail(nb)
+	n.fail(k.device, nb)
 	if len(nb.waiting) == 0 { // else an error for one of those who waited has woken it again
 		delete(n.neighbours, k)
 	}
@@ -219,7 +219,7 @@ func (n *Node) tickNeighbours() {
 		if nb.requests >= maxRequests {
 			n.result.Unknown = n.result.Unknown || gaveUp && len(nb.waiting) > 0
 			gaveUp = gaveUp || len(nb.waiting) > 0
-			n.fail(nb)
+			n.fail(k.device, nb)
 			continue
 		}
 		n.start(nb, retransmit)
@@ -228,13 +228,15 @@ func (n *Node) tickNeighbours() {
 }
 
 // fail gives up: the senders of what waits are told (ipv4_link_failure).
-func (n *Node) fail(nb *neighbour) {
+func (n *Node) fail(d *Device, nb *neighbour) {
 	nb.state, nb.running, nb.updated = failed, false, n.now
 	waiting := nb.waiting
 	nb.waiting = nil
 	for _, p := range waiting {
 		n.drop("Neighbour")
-		n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeHost})
+		if pointer, _ := n.through(d, &p); pointer == 0 { // once more: ipv4_send_dest_unreach
+			n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: codeHost})
+		}
 	}
 }
 

@@ -170,11 +170,7 @@ func (c *Comparer) adoptQuote(want, got []byte) {
 	}
 	before := slices.Clone(want)
 	switch want[0] {
-	case icmpUnreachable, icmpTimeExceeded:
-	case icmpParameterProblem: // Linux points at the option, RFC 792 lets one point at its length
-		if got[4] == want[4]+1 {
-			want[4] = got[4]
-		}
+	case icmpUnreachable, icmpTimeExceeded, icmpParameterProblem:
 	default:
 		return
 	}

@@ -268,7 +268,7 @@ func (n *Node) inputIP(d *Device, b []byte, to kindOfDestination) {
 		return
 	}
 	v := n.routeInput(d, p.src, p.dst)
-	pointer, sourceRoute := optionFaults(p.options)
+	pointer, sourceRoute := n.through(d, &p)
 	switch {
 	case v.faults != nil:
 		if pointer != 0 {
@@ -283,7 +283,7 @@ func (n *Node) inputIP(d *Device, b []byte, to kindOfDestination) {
 		n.drop(v.faults...)
 	case pointer != 0:
 		n.drop("IPOptions")
-		n.sendError(p, to, icmpError{kind: icmpParameterProblem, pointer: pointer})
+		n.sendError(p, to, icmpError{kind: icmpParameterProblem, pointer: uint8(pointer)})
 	case sourceRoute:
 		n.drop("SourceRoute")
 	case v.kind == Local, v.kind == Broadcast:
@@ -305,35 +305,6 @@ func (n *Node) inputIP(d *Device, b []byte, to kindOfDestination) {
 	}
 }
 
-// Types of options (IANA), the copy bit included where RFC 791 has it.
-const (
-	optionEnd         = 0
-	optionNop         = 1
-	optionLooseRoute  = 131
-	optionStrictRoute = 137
-)
-
-// optionFaults is ip_options_compile as far as it concerns packets that only pass. It returns where in the header something is
-// wrong, 0 if nowhere, and whether there is a source route, which nobody follows by default.
-func optionFaults(options []byte) (pointer uint8, sourceRoute bool) {
-	for at := 0; at < len(options); {
-		switch options[at] {
-		case optionEnd:
-			return 0, sourceRoute
-		case optionNop:
-			at++
-			continue
-		case optionLooseRoute, optionStrictRoute:
-			sourceRoute = true
-		}
-		if at+1 >= len(options) || options[at+1] < 2 || at+int(options[at+1]) > len(options) {
-			return uint8(ipLen + at), sourceRoute
-		}
-		at += int(options[at+1])
-	}
-	return 0, sourceRoute
-}
-
 func (n *Node) refuse(p ipPacket, reason string, code uint8) {
 	n.drop(reason)
 	n.sendError(p, toHost, icmpError{kind: icmpUnreachable, code: code, unroutable: true})
@@ -352,6 +323,7 @@ func (n *Node) forward(p ipPacket, r *Route) {
 		return
 	}
 	p.ttl--
+	n.recordOutput(p, r)
 	n.output(p, r)
 }
 
@@ -378,15 +350,27 @@ func (n *Node) send(p ipPacket) {
 		if !p.src.IsValid() {
 			p.src = p.dst
 		}
-		n.deliver(p, toHost, Local)
+		n.sign(p)
+		n.looped(p)
 	case r.Type == Broadcast:
 		n.drop("NotUnicast") // nobody here has asked for SO_BROADCAST; Linux answers even so
 	default:
 		if !p.src.IsValid() {
 			p.src = n.sourceOf(r)
 		}
+		n.sign(p)
 		n.output(p, r)
 	}
+}
+
+// looped takes a packet of the node's own to itself, which crosses lo.
+func (n *Node) looped(p ipPacket) {
+	if pointer, _ := n.through(n.Devices[0], &p); pointer != 0 {
+		n.drop("IPOptions")
+		n.sendError(p, toHost, icmpError{kind: icmpParameterProblem, pointer: uint8(pointer)})
+		return
+	}
+	n.deliver(p, toHost, Local)
 }
 
 // output sends a packet by way of a route, in pieces if it has to (ip_finish_output).
@@ -444,11 +428,7 @@ func copiedOptions(options []byte) (copied []byte) {
 
 // toDevice gives a packet that fits to the device of a route.
 func (n *Node) toDevice(p ipPacket, r *Route) {
-	d := r.Device
-	next := r.Via
-	if !next.IsValid() {
-		next = p.dst
-	}
+	d, next := r.Device, n.gateway(r, p.dst)
 	switch {
 	case !d.Up || !d.Carrier:
 		n.drop("Down", "DeviceGone")
@@ -463,4 +443,12 @@ func (n *Node) toDevice(p ipPacket, r *Route) {
 	default:
 		n.toNeighbour(d, next, p)
 	}
+}
+
+// gateway returns the address that a packet by way of a route is sent to.
+func (n *Node) gateway(r *Route, dst netip.Addr) netip.Addr {
+	if r.Via.IsValid() {
+		return r.Via
+	}
+	return dst
 }

@@ -54,8 +54,12 @@ func (n *Node) toLocal(p ipPacket, to kindOfDestination, kind RouteType, code ui
 		n.result.Delivered = append(n.result.Delivered, p.bytes())
 		return
 	}
+	if p.protocol == protocolTCP {
+		n.refuseTCP(p, to, kind)
+		return
+	}
 	n.drop("NoSocket")
-	if kind == Local && p.protocol != protocolTCP { // a reset would be TCP's business
+	if kind == Local {
 		n.sendError(p, to, icmpError{kind: icmpUnreachable, code: code})
 	}
 }
@@ -114,7 +118,12 @@ func (n *Node) inputICMP(p ipPacket, kind RouteType) {
 	body := slices.Clone(p.payload)
 	body[0], body[2], body[3] = icmpEchoReply, 0, 0
 	binary.BigEndian.PutUint16(body[2:], checksum(body))
-	n.send(ipPacket{tos: p.tos, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, src: p.dst, dst: p.src, payload: body})
+	answer := ipPacket{tos: p.tos, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, src: p.dst, dst: p.src, payload: body}
+	if !n.takeBack(&answer, p, len(p.options)) {
+		n.drop("IPOptions")
+		return
+	}
+	n.send(answer)
 }
 
 // isICMPError reports whether p is an ICMP message that no error is sent about: an error, one of unknown type, or one too short
@@ -127,7 +136,7 @@ func isICMPError(p ipPacket) bool {
 		return true
 	}
 	switch p.payload[0] {
-	case 0, 8, 9, 10, 13, 14, 15, 16, 17, 18:
+	case 0, 8, 13, 14, 15, 16, 17, 18: // router advertisement and solicitation, 9 and 10, count as errors (icmp_pointers)
 		return false
 	}
 	return true
@@ -152,21 +161,24 @@ func (n *Node) sendError(p ipPacket, to kindOfDestination, e icmpError) {
 	case p.dst.IsMulticast(), p.dst == everybody, n.isBroadcast(p.src), n.isBroadcast(p.dst):
 		return
 	}
-	if !n.mayReport(p.src, e) {
+	answer := ipPacket{tos: p.tos&tosBits | tosInternetControl, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, dst: p.src}
+	limit := len(p.options)
+	if e.kind == icmpParameterProblem {
+		limit = int(e.pointer) - ipLen // before the fault
+	}
+	if !n.takeBack(&answer, p, limit) || !n.mayReport(p.src, e) {
 		return
 	}
-	var source netip.Addr
 	if n.isLocal(p.dst) {
-		source = p.dst
+		answer.src = p.dst
 	}
 	b := []byte{e.kind, e.code, 0, 0, e.pointer, 0, 0, 0}
 	binary.BigEndian.PutUint16(b[6:], uint16(e.mtu))
 	quote := p.bytes()
-	b = append(b, quote[:min(len(quote), maxQuote)]...)
+	b = append(b, quote[:min(len(quote), maxQuote-len(answer.options))]...)
 	binary.BigEndian.PutUint16(b[2:], checksum(b))
-	n.send(ipPacket{
-		tos: p.tos&tosBits | tosInternetControl, id: AnyID, ttl: n.DefaultTTL, protocol: protocolICMP, src: source, dst: p.src, payload: b,
-	})
+	answer.payload = b
+	n.send(answer)
 }
 
 func (n *Node) isBroadcast(addr netip.Addr) bool {

@@ -75,6 +75,12 @@ type ipPacket struct {
 	src, dst      netip.Addr
 	options       []byte
 	payload       []byte
+
+	recorded []byte // of options: the address that record route was given last
+
+	// Of an answer: where in options its source and the time belong; 0: nowhere.
+	senderAt []int
+	stampAt  int
 }
 
 // parseIP returns the packet, or every reason for which it may be dropped (ip_rcv_core of net/ipv4/ip_input.c; RFC 1122

@@ -315,6 +315,9 @@ func (n *Node) encapIPIP(d *Device, p ipPacket, next netip.Addr) {
 	}
 	if t.RFC && (p.src == outer.src || p.src == outer.dst) {
 		n.drop("TunnelLoop")
+		if nb := n.neighbours[neighbourKey{r.Device, n.gateway(r, outer.dst)}]; nb != nil && nb.state == stale {
+			n.result.Unknown = true // whether the neighbour was made use of before the loop was seen
+		}
 		return
 	}
 	if mtu := r.mtu() - ipLen; p.df && p.len() > mtu {
@@ -349,7 +352,9 @@ func (n *Node) heed(message []byte) bool {
 	switch {
 	case !n.isLocal(src):
 		return false
-	case quote[9] == protocolUDP && len(quote) >= header+udpLen:
+	case len(quote) < header+udpLen: // too little to see what it is about
+		return false
+	case quote[9] == protocolUDP:
 		return n.isTunnelPort(binary.BigEndian.Uint16(quote[header+2:]))
 	case quote[9] != protocolIPIP:
 		return false

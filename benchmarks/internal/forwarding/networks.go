@@ -20,12 +20,12 @@ import (
 // Kinds are the kinds of work by name, in the order in which to show them.
 var Kinds = []struct {
 	Name string
-	New  func(s Scale, warm engine.Warm) (*Work, error)
+	New  func(s Scale) (*Work, error)
 }{
 	{"bridge", NewBridge},
 	{"route", NewRoute},
-	{"vxlan-encap", func(s Scale, warm engine.Warm) (*Work, error) { return NewVXLAN(s, warm, DefaultVTEPs, true) }},
-	{"vxlan-decap", func(s Scale, warm engine.Warm) (*Work, error) { return NewVXLAN(s, warm, DefaultVTEPs, false) }},
+	{"vxlan-encap", func(s Scale) (*Work, error) { return NewVXLAN(s, DefaultVTEPs, true) }},
+	{"vxlan-decap", func(s Scale) (*Work, error) { return NewVXLAN(s, DefaultVTEPs, false) }},
 	{"ipip-encap", NewIPIPEncap},
 	{"ipip-decap", NewIPIPDecap},
 	{"flannel-pod-to-wire", NewPodToWire},
@@ -140,20 +140,20 @@ func stationsTo(dst host, stations hosts, first, step uint32) func(b []byte, i u
 var everybody = host{mac: ethernet.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, ip: 0xffffffff}
 
 // limits returns a configuration for a node with count entries in its tables.
-func limits(count int, warm engine.Warm) engine.Config {
+func limits(count int) engine.Config {
 	return engine.Config{
-		Warm: warm, MaxDevices: maxDevices, MaxAdjacencies: max(2*count, engine.DefaultMaxAdjacencies),
+		MaxDevices: maxDevices, MaxAdjacencies: max(2*count, engine.DefaultMaxAdjacencies),
 		Routes: route.Config{MaxRoutes: 2*count + 1000}, Neighbours: arp.TableConfig{MaxConfigured: 2*count + 2*maxDevices},
 	}
 }
 
 // NewBridge returns a bridge with two ports and half of the stations behind each. Frames go from random stations of one to random
 // stations of the other.
-func NewBridge(s Scale, warm engine.Warm) (*Work, error) { return NewBridgePorts(s, warm, 2) }
+func NewBridge(s Scale) (*Work, error) { return NewBridgePorts(s, 2) }
 
 // NewBridgePorts is NewBridge with more ports; see [Work.Spread].
-func NewBridgePorts(s Scale, warm engine.Warm, ports int) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewBridgePorts(s Scale, ports int) (*Work, error) {
+	n := build(limits(s.Entries))
 	net := &stations{ports: make([]uint32, ports), each: uint32(s.Entries / ports), packets: s.Packets}
 	names := make([]string, ports)
 	for p := range ports {
@@ -269,8 +269,8 @@ const (
 
 // NewRoute returns a router with routes to networks of all lengths by 16 gateways. Packets go to random addresses in random
 // networks.
-func NewRoute(s Scale, warm engine.Warm) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewRoute(s Scale) (*Work, error) {
+	n := build(limits(s.Entries))
 	ports := n.ends()
 	n.routed()
 	n.addr("wire", gates.base-1, 16)
@@ -350,8 +350,8 @@ func (n *internet) gateway(ip uint32) host {
 }
 
 // NewRoutePorts returns a router with a gateway on each port and routes by all of them.
-func NewRoutePorts(s Scale, warm engine.Warm, ports int) (*Work, error) {
-	n := build(limits(s.Entries+ports, warm))
+func NewRoutePorts(s Scale, ports int) (*Work, error) {
+	n := build(limits(s.Entries + ports))
 	indexes := make([]uint32, ports)
 	for p := range uint32(ports) {
 		name := fmt.Sprintf("p%d", p)

@@ -94,7 +94,7 @@ func vxlanFromWire(node host) func(b []byte) []byte {
 
 // New returns a node that refuses them: it bridges, routes, and has tunnels.
 func (r Refusal) New() (*Work, error) {
-	n := build(limits(Hot.Entries, engine.WarmAuto))
+	n := build(limits(Hot.Entries))
 	ports := n.ends()
 	n.do(func(e *engine.Engine) error { e.SetForwarding(true); return nil })
 	n.neighbours("wire", nodes, Hot.Entries)
@@ -177,7 +177,7 @@ func (r Refusal) check(dropped, reports, offered int) error {
 // NewFlood returns a bridge with 8 ports and no station.
 func NewFlood() (*Work, error) {
 	const ports = 8
-	n := build(limits(Hot.Entries, engine.WarmAuto))
+	n := build(limits(Hot.Entries))
 	names := make([]string, ports)
 	for p := range names {
 		names[p] = fmt.Sprintf("p%d", p)

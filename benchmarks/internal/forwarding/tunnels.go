@@ -22,8 +22,8 @@ const DefaultVTEPs = 16
 
 // NewVXLAN returns a learning VTEP: a bridge over local ports and a VXLAN device, in whose tables are that many stations behind
 // remote VTEPs. Frames go to random ones of them, or come from them.
-func NewVXLAN(s Scale, warm engine.Warm, remotes int, encap bool) (*Work, error) {
-	n := build(limits(max(s.Entries, remotes), warm))
+func NewVXLAN(s Scale, remotes int, encap bool) (*Work, error) {
+	n := build(limits(max(s.Entries, remotes)))
 	ports := n.ends()
 	n.neighbours("wire", nodes, remotes)
 	n.do(func(e *engine.Engine) error {
@@ -110,8 +110,8 @@ func perNode(count int, via func(i uint32) engine.Route) iter.Seq[engine.Route] 
 
 // NewIPIPEncap returns a node with a tunnel to each of as many nodes, its neighbours on the wire, and a route to the network
 // behind each.
-func NewIPIPEncap(s Scale, warm engine.Warm) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewIPIPEncap(s Scale) (*Work, error) {
+	n := build(limits(s.Entries))
 	ports := n.ends()
 	n.routed()
 	n.neighbours("wire", nodes, s.Entries)
@@ -153,8 +153,8 @@ func podTraffic(
 }
 
 // NewIPIPDecap returns a node that takes tunnelled packets of as many nodes, and routes to as many networks by 16 gateways.
-func NewIPIPDecap(s Scale, warm engine.Warm) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewIPIPDecap(s Scale) (*Work, error) {
+	n := build(limits(s.Entries))
 	ports := n.ends()
 	n.routed()
 	n.tunnel(s.Entries)
@@ -227,7 +227,7 @@ func peer(i uint32) engine.Peer {
 
 // BenchPeer sets and deletes one more node on a Flannel node with as many others.
 func BenchPeer(b *testing.B, others int) {
-	n := build(limits(others, engine.WarmAuto))
+	n := build(limits(others))
 	n.ends()
 	n.vtep(others + 1)
 	for i := range uint32(others) {
@@ -258,8 +258,8 @@ var (
 )
 
 // NewPodToWire returns a Flannel node with as many peers. Packets go from the node's pods to random pods of random peers.
-func NewPodToWire(s Scale, warm engine.Warm) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewPodToWire(s Scale) (*Work, error) {
+	n := build(limits(s.Entries))
 	ports := n.ends()
 	n.flannel(s.Entries, "in0", "in1")
 	n.addr("cni0", locals.base-2, 12)
@@ -280,8 +280,8 @@ func NewPodToWire(s Scale, warm engine.Warm) (*Work, error) {
 
 // NewWireToPod returns a Flannel node with as many pods behind a port, and few peers. Packets come from random pods of random
 // peers.
-func NewWireToPod(s Scale, warm engine.Warm) (*Work, error) {
-	n := build(limits(s.Entries, warm))
+func NewWireToPod(s Scale) (*Work, error) {
+	n := build(limits(s.Entries))
 	ports := n.ends()
 	n.flannel(fewLocals, "in0", "in1")
 	n.addr("cni0", farOnes.base-1, 9)
