@@ -78,7 +78,7 @@ func (a *Addr) check(d *device) error {
 // routes returns the routes that follow from an address (fib_add_ifaddr).
 func (a *Addr) routes(d *device) []route.Route {
 	host := a.Prefix.Addr()
-	base := route.Route{Protocol: protoKernel, Source: host}
+	base := route.Route{Protocol: protoKernel, Source: d.primary(a)}
 	local := base
 	local.Prefix, local.Type, local.Table, local.Scope = netip.PrefixFrom(host, 32), route.Local, route.TableLocal, route.ScopeHost
 	local.NextHops = []route.NextHop{{Device: d.index}}
@@ -107,6 +107,16 @@ func (a *Addr) routes(d *device) []route.Route {
 		all = append(all, r)
 	}
 	return all
+}
+
+// primary returns the primary address of an address's subnet.
+func (d *device) primary(a *Addr) netip.Addr {
+	for i := range d.addrs {
+		if o := &d.addrs[i]; a.Secondary && !o.Secondary && o.subnet() == a.subnet() {
+			return o.Prefix.Addr()
+		}
+	}
+	return a.Prefix.Addr()
 }
 
 // lastAddr returns the last address of a subnet: its broadcast address.

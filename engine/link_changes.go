@@ -32,9 +32,15 @@ func (e *Engine) SetVXLAN(name string, v VXLAN) error {
 		field string
 		same  bool
 	}{
-		{"VNI", v.VNI == old.VNI}, {"DstPort", v.DstPort == old.DstPort}, {"Ports", v.Ports == old.Ports}, {"GBP", v.GBP == old.GBP},
-		{"MaxAddress", v.MaxAddress == old.MaxAddress}, {"UDPChecksum", v.UDPChecksum == old.UDPChecksum},
-		{"Proxy", v.Proxy == old.Proxy}, {"L2Miss", v.L2Miss == old.L2Miss}, {"L3Miss", v.L3Miss == old.L3Miss},
+		{"VNI", v.VNI == old.VNI},
+		{"DstPort", v.DstPort == old.DstPort},
+		{"Ports", v.Ports == old.Ports},
+		{"GBP", v.GBP == old.GBP},
+		{"MaxAddress", v.MaxAddress == old.MaxAddress},
+		{"UDPChecksum", v.UDPChecksum == old.UDPChecksum},
+		{"Proxy", v.Proxy == old.Proxy},
+		{"L2Miss", v.L2Miss == old.L2Miss},
+		{"L3Miss", v.L3Miss == old.L3Miss},
 	} {
 		if !f.same {
 			err = errors.Join(err, fmt.Errorf("engine: vxlan %s: VXLAN.%s cannot change: %w", name, f.field, ErrInvalid))

@@ -628,6 +628,9 @@ func (e *Engine) detach(d *device) {
 // (br_stp_recalculate_bridge_id, br_mtu_auto_adjust).
 func (e *Engine) deriveBridge(s *state, d *device) (mac uint64, mtu int) {
 	if len(d.bridge.ports) == 0 {
+		if d.bridge.had && !d.fixedMTU {
+			return d.mac, defaultMTU
+		}
 		return d.mac, d.mtu
 	}
 	low := uint64(math.MaxUint64)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/culvert-net/culvert/route"
 )
@@ -379,4 +380,22 @@ func (e *Engine) GetRoute(dst netip.Addr, q RouteQuery) (RouteAnswer, error) {
 		a.MTU, a.Cached = m, true
 	}
 	return a, nil
+}
+
+// FlushPathMTUs forgets all path MTUs that were learned from ICMP errors: 'ip route flush cache'.
+func (e *Engine) FlushPathMTUs() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pmtus.Flush()
+	e.publishState(e.edit())
+}
+
+// PathMTUExpires returns how long a learned path MTU to an address still holds, 0 if there is none.
+func (e *Engine) PathMTUExpires(dst netip.Addr) time.Duration {
+	for addr, entry := range e.pmtus.All() {
+		if addr == number(dst) {
+			return max(entry.Expires-e.now(), 0)
+		}
+	}
+	return 0
 }

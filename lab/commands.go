@@ -5,15 +5,19 @@ package lab
 import (
 	"maps"
 
+	"github.com/culvert-net/culvert/lab/internal/cmd/arpingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/brctl"
 	"github.com/culvert-net/culvert/lab/internal/cmd/bridgecmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/arpingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
+	"github.com/culvert-net/culvert/lab/internal/cmd/counters"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/nettools"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/procps"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tccmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tracecmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
 	"github.com/culvert-net/culvert/lab/internal/sysfs"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -27,10 +31,13 @@ func commands() proc.Table {
 		bridgecmd.Commands,
 		arpingcmd.Commands,
 		coreutils.Commands,
+		counters.Commands,
 		ipcmd.Commands,
 		nettools.Commands,
 		pingcmd.Commands,
 		procps.Commands,
+		tccmd.Commands,
+		tracecmd.Commands,
 		tcpdumpcmd.Commands,
 	} {
 		maps.Copy(all, topic())

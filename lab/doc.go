@@ -103,9 +103,9 @@
 // commands. Scripts that only need comparing with the kernel go to testdata/diff.
 //
 //	# A neighbour is learned by a ping.
-//	ip link add a type veth peer name b
+//	ip link add v0 type veth peer name v1
 //	…
 //	ip neigh show
 //	-- want --
-//	10.0.0.2 dev a lladdr 02:00:00:00:00:02 REACHABLE
+//	10.0.0.2 dev v0 lladdr 02:00:00:00:00:02 REACHABLE
 package lab

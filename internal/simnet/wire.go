@@ -135,8 +135,8 @@ func (p *Port) send(to *Port, frame []byte) {
 // carry makes a frame arrive when it is to.
 func (p *Port) carry(to *Port, frame []byte, f *Faults) {
 	at := p.arrival(len(frame), f)
-	if p.Left != nil {
-		p.wire.net.At(at, func() { p.Left(frame) })
+	if left := p.Left; left != nil { // who listened when the frame was sent
+		p.wire.net.At(at, func() { left(frame) })
 	}
 	p.wire.net.push(arrival{at: at, to: to, frame: frame})
 	if f.Limit > 0 {

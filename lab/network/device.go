@@ -23,7 +23,14 @@ type Device struct {
 	Kind string  // "veth" or "dummy", as 'ip -d link' has it
 	Peer *Device // of a veth end: the other; nil once that is gone
 
-	port *simnet.Port
+	port  *simnet.Port
+	queue QueueStats
+}
+
+// QueueStats are what the faults of a device have counted since they were set.
+type QueueStats struct {
+	Packets, Bytes, Dropped uint64
+	Waiting                 int // frames that are on their way
 }
 
 // Device returns what the network knows about a device, nil if it is an engine's own (bridge, vxlan, ipip, lo) or does not exist.
@@ -97,11 +104,15 @@ func (n *Node) forget(d *Device) {
 // SetLink changes a device: 'ip link set', as engine.SetLink. It keeps the names that the network knows, and the carrier of both
 // ends of a veth pair; lo gets its address when it is set up, as on Linux.
 func (n *Node) SetLink(name string, c engine.LinkChange) error {
+	before, _ := n.E.Link(name)
 	if err := n.E.SetLink(name, c); err != nil {
 		return err
 	}
 	if c.Up != nil && *c.Up {
 		n.Attrs(name).Opened = true
+	}
+	if c.Master != nil && *c.Master != before.Master {
+		n.joined(name, *c.Master)
 	}
 	d := n.devices[name]
 	if c.Name != nil && *c.Name != name {
@@ -201,8 +212,9 @@ func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	}
 	if d.port != nil {
 		d.port = d.port.Move(to.sim, index)
+		err = d.SetFaults(nil) // a device that moves loses its queueing discipline
 	}
-	return errors.Join(d.carrier(), to.retap())
+	return errors.Join(err, d.carrier(), to.retap())
 }
 
 // Faults returns what happens to the frames that the device sends, nil if nothing.
@@ -218,15 +230,33 @@ func (d *Device) SetFaults(f *Faults) error {
 	if d.port == nil {
 		return fmt.Errorf("network: %s: %s has no wire", d.Node.Name, d.Name)
 	}
-	d.port.Faults, d.port.Left = f, nil
+	if d.port.Faults == nil {
+		d.queue = QueueStats{}
+	}
+	d.port.Faults, d.port.Left, d.port.Sent = f, nil, nil
 	if f != nil {
-		d.port.Left = d.left
+		d.port.Left, d.port.Sent = d.left, d.sent
 	}
 	return nil
 }
 
+// QueueStats returns what the faults have counted.
+func (d *Device) QueueStats() QueueStats { return d.queue }
+
+// sent counts a frame that netem was given.
+func (d *Device) sent(_ []byte, lost bool) {
+	if lost {
+		d.queue.Dropped++
+	} else {
+		d.queue.Waiting++
+	}
+}
+
 // left shows taps a frame when netem has let it go: they stand behind the queue (net/core/dev.c, dev_hard_start_xmit).
 func (d *Device) left(frame []byte) {
+	d.queue.Packets++
+	d.queue.Bytes += uint64(len(frame))
+	d.queue.Waiting = max(d.queue.Waiting-1, 0)
 	if t := d.Node.taps[d.Name]; t != nil {
 		t.show(d.Node.E.Index(d.Name), true, frame, d.Node.Now())
 	}

@@ -45,13 +45,45 @@ func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.Fi
 	}
 	p := sh.process(hc, "")
 	f, ok, err := sh.sys.OpenVirtual(p, p.Path(path), flag)
-	if !ok {
+	switch {
+	case !ok:
 		f, err = os.OpenFile(p.Path(path), flag, perm)
+	case err == nil && flag&(os.O_WRONLY|os.O_RDWR) != 0:
+		f = &checked{file: f}
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: at.String() + ":", Path: path, Err: errors.New(words.Strerror(err))}
 	}
 	return f, nil
+}
+
+// checked is a file of the lab's own that a command writes to. It may refuse what is written, which the command must say, but the
+// interpreter's builtins do not; so it takes all at once, when the command has ended.
+type checked struct {
+	file io.ReadWriteCloser
+	text bytes.Buffer
+}
+
+func (c *checked) Read(b []byte) (int, error)  { return c.file.Read(b) }
+func (c *checked) Write(b []byte) (int, error) { return c.text.Write(b) }
+func (c *checked) Close() error                { return errors.Join(c.flush(), c.file.Close()) }
+
+// flush writes what there is.
+func (c *checked) flush() error {
+	if c.text.Len() == 0 {
+		return nil
+	}
+	defer c.text.Reset()
+	_, err := c.file.Write(c.text.Bytes())
+	return err
+}
+
+// flushed ends what has been written to w, which may be a checked file.
+func flushed(w io.Writer) error {
+	if c, ok := w.(*checked); ok {
+		return c.flush()
+	}
+	return nil
 }
 
 // stat is the interpreter's way to look whether a file exists.

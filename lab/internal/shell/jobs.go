@@ -15,6 +15,7 @@ import (
 
 	"mvdan.cc/sh/v3/interp"
 
+	"github.com/culvert-net/culvert/lab/internal/words"
 	"github.com/culvert-net/culvert/lab/proc"
 )
 
@@ -36,6 +37,7 @@ var internals = map[string]internal{
 	"__lab_failed":  (*shell).stageFailed,
 	"__lab_piped":   (*shell).piped,
 	"__lab_file":    (*shell).file,
+	"__lab_checked": (*shell).checked,
 	"__lab_random":  (*shell).randomNumber,
 	"__lab_srandom": (*shell).randomNumber,
 	"__lab_seconds": (*shell).seconds,
@@ -381,6 +383,18 @@ func (sh *shell) file(_ context.Context, hc interp.HandlerContext, _ []string) e
 }
 
 // ---- other words
+
+// checked runs a builtin whose output may be refused.
+func (sh *shell) checked(ctx context.Context, hc interp.HandlerContext, args []string) error {
+	if err := hc.Builtin(ctx, args); err != nil {
+		return err
+	}
+	if err := flushed(hc.Stdout); err != nil {
+		fmt.Fprintf(hc.Stderr, "%s: line %d: %s: write error: %s\n", sh.name, hc.Pos.Line(), args[0], words.Strerror(err))
+		return interp.ExitStatus(1)
+	}
+	return nil
+}
 
 // randomNumber is $RANDOM: 0 to 32767, by the seed (SplitMix64, https://prng.di.unimi.it/splitmix64.c).
 func (sh *shell) randomNumber(_ context.Context, hc interp.HandlerContext, _ []string) error {

@@ -202,6 +202,9 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 	}
 	p := sh.process(hc, args[0])
 	status := p.Exec(args)
+	if err := flushed(hc.Stdout); err != nil {
+		status = p.Fail(1, "%s: write error: %s", args[0], words.Strerror(err))
+	}
 	if task.Signal() != 0 {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
 			task.ClearSignal() // the user's ^C ends the command, and the script goes on
@@ -250,6 +253,10 @@ func environment(env expand.Environ) []string {
 // call is the interpreter's way to ask what a simple command really is, builtins included.
 func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 	switch args[0] {
+	case "echo", "printf":
+		if _, ok := interp.HandlerCtx(ctx).Stdout.(*checked); ok {
+			return append([]string{"__lab_checked"}, args...), nil
+		}
 	case "wait", "kill", "jobs", "disown", "fg", "bg":
 		return append([]string{"__lab_" + args[0]}, args[1:]...), nil
 	case "eval":

@@ -75,6 +75,9 @@ func (a *Args) Is(names ...string) bool {
 	return true
 }
 
+// Back gives a word back: it is the next one again.
+func (a *Args) Back(word string) { a.words = append([]string{word}, a.words...) }
+
 // Rest takes all words.
 func (a *Args) Rest() []string {
 	rest := a.words

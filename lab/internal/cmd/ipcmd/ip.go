@@ -1,10 +1,16 @@
-// Package ipcmd is the command ip, as in iproute2 6.1: one file for each object, one function for each word.
+// Package ipcmd is the command ip, as in iproute2 6.1 on Debian 12: one file for each object, one function for each word.
+//
+// Words are looked up in tables, in the order of iproute2's source, and may be shortened where they may be shortened there: so 'ip
+// link add a type veth' is refused, since a is address. What ip itself refuses, and the exit status, is iproute2's: 255 where it
+// calls exit(-1), which ends a batch too, 1 and 2 where it returns. What the kernel refuses has the texts of Linux 6.18.
 package ipcmd
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/culvert-net/culvert/lab/internal/words"
@@ -21,12 +27,14 @@ type ip struct {
 	node *network.Node
 	args *words.Args
 
-	details int // -d
-	stats   int // -s
-	oneline bool
-	brief   bool
-	json    bool
+	family  family
+	details int  // -d
+	stats   int  // -s
+	oneline bool // -o
+	brief   bool // -br
+	all     bool // -a
 	force   bool
+	batched bool // a line of a batch
 }
 
 // verb is what a word does. The errors are those of package words.
@@ -35,13 +43,43 @@ type verb func(*ip) error
 // verbs are the words of an object, in the order in which abbreviations are looked up: that of iproute2's source.
 type verbs []words.Entry[verb]
 
-// objects, in the order of iproute2's ip.c.
+// objects, in the order of iproute2's ip.c. Those that the lab does not have are there so that abbreviations mean the same.
 func objects() []words.Entry[verb] {
 	return []words.Entry[verb]{
 		{Name: "address", Value: (*ip).address},
+		{Name: "addrlabel"},
+		{Name: "maddress"},
 		{Name: "route", Value: (*ip).route},
+		{Name: "rule"},
+		{Name: "neighbor", Value: (*ip).neigh},
+		{Name: "neighbour", Value: (*ip).neigh},
+		{Name: "ntable"},
+		{Name: "ntbl"},
 		{Name: "link", Value: (*ip).link},
+		{Name: "l2tp"},
+		{Name: "fou"},
+		{Name: "ila"},
+		{Name: "macsec"},
+		{Name: "tunnel", Value: (*ip).tunnel},
+		{Name: "tunl", Value: (*ip).tunnel},
+		{Name: "tuntap"},
+		{Name: "tap"},
+		{Name: "token"},
+		{Name: "tcpmetrics"},
+		{Name: "tcp_metrics"},
+		{Name: "monitor"},
+		{Name: "xfrm"},
+		{Name: "mroute"},
+		{Name: "mrule"},
 		{Name: "netns", Value: (*ip).netns},
+		{Name: "netconf"},
+		{Name: "vrf"},
+		{Name: "sr"},
+		{Name: "nexthop"},
+		{Name: "mptcp"},
+		{Name: "ioam"},
+		{Name: "help", Value: func(*ip) error { return help(usage) }},
+		{Name: "stats"},
 	}
 }
 
@@ -61,7 +99,7 @@ func (i *ip) report(err error) int {
 	}
 	var refusal *words.Error
 	if errors.As(words.Answer(err), &refusal) {
-		return i.p.Fail(refusal.Status, "%s", refusal.Text)
+		return i.p.Fail(refusal.Status, "%s\n", refusal.Text)
 	}
 	return i.p.Fail(1, "%v", err)
 }
@@ -73,62 +111,113 @@ func (s exitStatus) Error() string { return fmt.Sprintf("status %d", int(s)) }
 
 // command reads the options and runs what follows.
 func (i *ip) command() error {
+	batch := ""
 	for strings.HasPrefix(i.args.Peek(), "-") {
-		option := strings.TrimPrefix(i.args.Next(), "-")
-		option = "-" + strings.TrimPrefix(option, "-") // --details is -details
+		option := i.args.Next()
+		if option == "--" {
+			break
+		}
+		if strings.HasPrefix(option, "--") {
+			option = option[1:] // --details is -details
+		}
+		do, ok := lookup(options, option)
 		switch {
-		case matches(option, "-netns"):
-			name, err := i.args.Value()
-			if err != nil {
-				return err
-			}
-			if i.node = i.p.Sys.Net.Node(name); i.node == nil || name == network.Default {
-				return words.Errorf(1, "Cannot open network namespace \"%s\": No such file or directory", name)
-			}
-			i.p = i.p.On(i.node)
-		case matches(option, "-batch"):
-			name, err := i.args.Value()
-			if err != nil {
-				return err
-			}
-			return i.batch(name)
-		case matches(option, "-family"):
-			if _, err := i.args.Value(); err != nil {
-				return err
-			}
-		case option == "-4" || matches(option, "-color") || matches(option, "-resolve") || matches(option, "-Numeric") || matches(option, "-pretty"):
-		case matches(option, "-details"):
-			i.details++
-		case matches(option, "-stats") || matches(option, "-statistics"):
-			i.stats++
-		case matches(option, "-oneline"):
-			i.oneline = true
-		case matches(option, "-brief"):
-			i.brief = true
-		case matches(option, "-json"):
-			i.json = true
-		case matches(option, "-force"):
-			i.force = true
-		case matches(option, "-Version"):
-			i.p.Printf("ip utility, iproute2-6.1.0 (culvert lab)\n")
-			return nil
+		case ok:
+		case isColor(option):
+			do = func(*ip, *string) error { return nil }
 		default:
 			return words.Errorf(255, `Option "%s" is unknown, try "ip -help".`, option)
 		}
+		if err := do(i, &batch); err != nil {
+			return err
+		}
+	}
+	if batch != "" {
+		return i.batch(batch)
 	}
 	if !i.args.More() {
-		return words.Errorf(255, "Usage: ip [ OPTIONS ] OBJECT { COMMAND | help }")
+		return help(usage)
 	}
+	return i.object()
+}
+
+// options of ip itself; to is the file of -batch.
+var options = []keyword[*string]{
+	{"-loops*", skipValue[*string]},
+	{"-family*", func(i *ip, _ *string) error {
+		v, err := i.value()
+		if err != nil {
+			return help(usage)
+		}
+		f, ok := parseFamily(v)
+		if !ok {
+			return wrong(v, "invalid protocol family")
+		}
+		i.family = f
+		return nil
+	}},
+	{"-4", func(i *ip, _ *string) error { i.family = inet; return nil }},
+	{"-6", func(i *ip, _ *string) error { i.family = inet6; return nil }},
+	{"-0", func(i *ip, _ *string) error { i.family = link; return nil }},
+	{"-M|-B", nil},
+	{"-human*|-human-readable*|-iec*", nil},
+	{"-stats*|-statistics*", func(i *ip, _ *string) error { i.stats++; return nil }},
+	{"-details*", func(i *ip, _ *string) error { i.details++; return nil }},
+	{"-resolve*", skip[*string]}, // nobody has a name
+	{"-oneline*", func(i *ip, _ *string) error { i.oneline = true; return nil }},
+	{"-timestamp*|-tshort*", skip[*string]}, // only of 'ip monitor'
+	{"-Version*", func(i *ip, _ *string) error {
+		i.p.Printf("ip utility, iproute2-6.1.0, libbpf 1.1.2\n")
+		return exitStatus(0)
+	}},
+	{"-force*", func(i *ip, _ *string) error { i.force = true; return nil }},
+	{"-batch*", func(i *ip, file *string) (err error) {
+		if *file, err = i.value(); err != nil {
+			return help(usage)
+		}
+		return nil
+	}},
+	{"-brief*", func(i *ip, _ *string) error { i.brief = true; return nil }},
+	{"-json*", nil},
+	{"-pretty*", skip[*string]}, // without -json it does nothing
+	{"-rcvbuf*", skipValue[*string]},
+	{"-color*", skip[*string]},
+	{"-help*", func(*ip, *string) error { return help(usage) }},
+	{"-netns*", func(i *ip, _ *string) error {
+		name, err := i.value()
+		if err != nil {
+			return err
+		}
+		node := i.namespace(name)
+		if node == nil {
+			return words.Errorf(255, `Cannot open network namespace "%s": No such file or directory`, name)
+		}
+		i.node, i.p = node, i.p.On(node)
+		return nil
+	}},
+	{"-Numeric*", nil},
+	{"-all*", func(i *ip, _ *string) error { i.all = true; return nil }},
+	{"-echo", nil},
+}
+
+// isColor reports whether an option is -color=WHEN, which may be shortened.
+func isColor(option string) bool {
+	name, when, ok := strings.Cut(option, "=")
+	return ok && len(name) > 1 && short(name, "-color") && slices.Contains([]string{"always", "auto", "never"}, when)
+}
+
+// object runs what the next word names.
+func (i *ip) object() error {
 	word := i.args.Next()
 	f, ok := words.Match(objects(), word)
-	if !ok {
-		return words.Errorf(255, `Object "%s" is unknown, try "ip help".`, word)
+	switch {
+	case !ok:
+		return words.Errorf(1, `Object "%s" is unknown, try "ip help".`, word)
+	case f == nil:
+		return unsupported("ip " + word)
 	}
 	return f(i)
 }
-
-// matches is iproute2's matches() of an option: any beginning of it will do.
-func matches(word, full string) bool { return len(word) > 1 && strings.HasPrefix(full, word) }
 
 // do runs the verb that the next word means; without one, byDefault.
 func (i *ip) do(object string, table verbs, byDefault verb) error {
@@ -137,8 +226,11 @@ func (i *ip) do(object string, table verbs, byDefault verb) error {
 	}
 	word := i.args.Next()
 	f, ok := words.Match(table, word)
-	if !ok {
+	switch {
+	case !ok:
 		return words.Errorf(255, `Command "%s" is unknown, try "ip %s help".`, word, object)
+	case f == nil:
+		return unsupported("ip " + object + " " + word)
 	}
 	return f(i)
 }
@@ -147,42 +239,114 @@ func (i *ip) do(object string, table verbs, byDefault verb) error {
 func (i *ip) batch(name string) error {
 	f, err := i.p.Open(name)
 	if err != nil {
-		return words.Errorf(1, "Cannot open file \"%s\" for reading: %v", name, errors.Unwrap(err))
+		return words.Errorf(1, "Cannot open file \"%s\" for reading: %s", name, words.Strerror(err))
 	}
 	defer f.Close()
-	lines, status := bufio.NewScanner(f), 0
-	for n := 1; lines.Scan(); n++ {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		fields := strings.Fields(text)
+	lines := commandLines{r: bufio.NewReader(f)}
+	failed := false
+	for {
+		text, err := lines.next()
+		if err != nil {
+			break
+		}
+		fields, err := split(text)
+		if err != nil {
+			return err
+		}
 		if len(fields) == 0 {
 			continue
 		}
-		line := &ip{p: i.p, node: i.node, args: words.NewArgs(fields), details: i.details, stats: i.stats, oneline: i.oneline, brief: i.brief, json: i.json}
-		if s := line.report(line.command()); s != 0 {
-			i.p.Errorf("Command failed %s:%d", name, n)
-			if status = 1; !i.force {
-				break
-			}
+		line := *i
+		line.args, line.batched = words.NewArgs(fields), true
+		err = line.object()
+		if err == nil {
+			continue
+		}
+		status := line.report(err)
+		if ends(err) {
+			return exitStatus(status)
+		}
+		if status == 0 {
+			continue
+		}
+		i.p.Errorf("Command failed %s:%d", name, lines.n)
+		if failed = true; !i.force {
+			break
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return words.Errorf(1, "%s: %v", name, err)
-	}
-	if status != 0 {
-		return exitStatus(status)
+	if failed {
+		return exitStatus(1)
 	}
 	return nil
 }
 
-// device takes the name of a device that exists, with or without 'dev' in front.
-func (i *ip) device() (string, error) {
-	i.args.Is("dev")
-	name := i.args.Next()
-	if name == "" {
-		return "", words.Errorf(255, `Not enough information: "dev" argument is required.`)
+// ends reports whether ip ends at once with an error.
+func ends(err error) bool {
+	var f fatal
+	var refusal *words.Error
+	return errors.As(err, &f) || errors.As(err, &refusal) && refusal.Status == 255
+}
+
+// commandLines are a batch's lines: a backslash at the end of one continues it, # begins a comment (getcmdline in lib/utils.c).
+type commandLines struct {
+	r *bufio.Reader
+	n int
+}
+
+func (l *commandLines) next() (string, error) {
+	var whole strings.Builder
+	for {
+		line, err := l.r.ReadString('\n')
+		if err != nil && (line == "" || err != io.EOF) { //nolint:errorlint // bufio.Reader returns io.EOF itself
+			return whole.String(), err
+		}
+		l.n++
+		if before, _, comment := strings.Cut(line, "#"); comment {
+			line = before
+		}
+		line = strings.TrimSuffix(line, "\n")
+		head, more := strings.CutSuffix(line, "\\")
+		whole.WriteString(head)
+		if !more {
+			return whole.String(), nil
+		}
 	}
-	if i.node.E.Index(name) == 0 {
-		return "", words.NoDevice(name)
+}
+
+// split returns a line's words; quotes hold blanks together.
+func split(line string) ([]string, error) {
+	var all []string
+	const blanks = " \t\r\n"
+	for line = strings.TrimLeft(line, blanks); line != ""; line = strings.TrimLeft(line, blanks) {
+		if q := line[0]; q == '"' || q == '\'' {
+			end := strings.IndexByte(line[1:], q)
+			if end < 0 {
+				return nil, exits(1, "Unterminated quoted string")
+			}
+			all, line = append(all, line[1:1+end]), line[2+end:]
+			continue
+		}
+		end := strings.IndexAny(line, blanks)
+		if end < 0 {
+			end = len(line)
+		}
+		all, line = append(all, line[:end]), line[end:]
 	}
-	return name, nil
+	return all, nil
+}
+
+// newline is what separates the lines of an entry: with -o a backslash.
+func (i *ip) newline() string {
+	if i.oneline {
+		return "\\"
+	}
+	return "\n"
+}
+
+// namespace returns the node of a name, nil if there is none; the default one has no name.
+func (i *ip) namespace(name string) *network.Node {
+	if name == network.Default {
+		return nil
+	}
+	return i.p.Sys.Net.Node(name)
 }

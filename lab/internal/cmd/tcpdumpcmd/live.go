@@ -220,4 +220,3 @@ func (l linkType) headerLen(b []byte) int {
 	}
 	return 0
 }
-
