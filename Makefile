@@ -10,7 +10,7 @@ GOFUMPT ?= go run mvdan.cc/gofumpt@v0.12.0
 
 each = @set -e; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: check build test race fuzz bench bench-peers lint tidy vectors
+.PHONY: check build test race fuzz bench bench-peers differential lint tidy vectors
 
 check: build lint tidy race ## all that must hold before a commit
 
@@ -44,6 +44,9 @@ bench: ## COUNT interleaved runs of BENCH, then medians and ratios to each peer
 
 bench-peers: ## the same of the tables, beside other libraries
 	go run ./benchmarks/compare -pkg ./benchmarks/peers -bench '$(BENCH)' -count $(COUNT)
+
+differential: ## the lab held against this machine's kernel (root; Debian: iproute2 bridge-utils net-tools iputils-ping arping traceroute tcpdump tcpreplay netcat-openbsd ethtool)
+	cd lab && CULVERT_REQUIRE_NETNS=1 go test -count=1 -timeout 20m -parallel 8 -run '^TestDifferential$$' .
 
 vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
 	/usr/bin/python3 internal/vectors/generate.py >internal/vectors/vectors.json

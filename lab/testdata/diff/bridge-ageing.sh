@@ -1,0 +1,44 @@
+# Ageing in two seconds: unused entries go, used ones stay, static ones too.
+#
+#	h1 10.1.1.1 ─── port1 ┐
+#	h2 10.1.1.2 ─── port2 ┼ br0 (sw)
+#	h3 10.1.1.3 ─── port3 ┘
+exec 2>&1
+node() {
+  ip netns add $1
+  ip netns exec $1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip -n $1 link set lo up
+}
+wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed after the usual 5 seconds
+  ip -n $1 link add $2 address $3 type veth peer name $5 address $6 netns $4
+  ip netns exec $1 sysctl -qw net.ipv4.neigh.$2.delay_first_probe_time=60
+  ip netns exec $4 sysctl -qw net.ipv4.neigh.$5.delay_first_probe_time=60
+  ip -n $1 link set $2 up
+  ip -n $4 link set $5 up
+}
+capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
+fdb() { echo "# $1"; ip netns exec sw bridge fdb show br br0 | grep ^02:00:00:00:01 | sort; }
+node sw
+ip -n sw link add br0 address 02:00:00:00:00:01 type bridge
+ip -n sw link set br0 up
+for i in 1 2 3; do
+  node h$i
+  wire h$i eth0 02:00:00:00:01:0$i sw port$i 02:00:00:00:00:1$i
+  ip -n sw link set port$i master br0
+  ip -n h$i addr add 10.1.1.$i/24 dev eth0
+done
+ip netns exec sw brctl setageing br0 2
+ip -d -n sw link show br0 | grep -o 'ageing_time [0-9]*'
+ip netns exec sw bridge fdb add 02:00:00:00:01:77 dev port3 master static
+sleep 1.5
+ip netns exec h1 ping -q -c 1 -W 1 10.1.1.2 >/dev/null
+fdb "both are known"
+ip netns exec h1 ping -q -c 1 -W 1 10.1.1.3 >/dev/null
+for i in 1 2 3 4 5 6; do ip netns exec h1 ping -q -c 1 -W 1 10.1.1.2 >/dev/null; sleep 0.8; done
+fdb "h3 was silent"
+sleep 5
+fdb "all were"
+echo "# ageing 0: nothing is kept"
+ip netns exec sw brctl setageing br0 0
+ip netns exec h1 ping -q -c 1 -W 1 10.1.1.2 >/dev/null
+fdb "after an echo"

@@ -1,0 +1,61 @@
+# A station that turns up at another port: plain, static and sticky entries, the bridge's own addresses.
+#
+#	h1 10.1.1.1 ─── port1 ┐
+#	h2 10.1.1.2 ─── port2 ┼ br0 (sw)
+#	h3 10.1.1.3 ─── port3 ┘
+exec 2>&1
+node() {
+  ip netns add $1
+  ip netns exec $1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip -n $1 link set lo up
+}
+wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed after the usual 5 seconds
+  ip -n $1 link add $2 address $3 type veth peer name $5 address $6 netns $4
+  ip netns exec $1 sysctl -qw net.ipv4.neigh.$2.delay_first_probe_time=60
+  ip netns exec $4 sysctl -qw net.ipv4.neigh.$5.delay_first_probe_time=60
+  ip -n $1 link set $2 up
+  ip -n $4 link set $5 up
+}
+capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
+# ip_packet TOS ID FRAG TTL PROTO SRC DST [PAYLOAD] prints an IPv4 packet, send NODE DEVICE FRAME sends one; all in hexadecimal
+# digits but ttl and addresses.
+ip_packet() {
+  local h sum=0 i
+  h=$(printf '45%s%04x%s%s%02x%s0000%02x%02x%02x%02x%02x%02x%02x%02x' $1 $((20 + ${#8} / 2)) $2 $3 $4 $5 ${6//./ } ${7//./ })
+  for ((i = 0; i < 40; i += 4)); do sum=$((sum + 0x${h:i:4})); done
+  while ((sum > 0xffff)); do sum=$(((sum >> 16) + (sum & 0xffff))); done
+  printf '%s%04x%s%s' ${h:0:20} $((sum ^ 0xffff)) ${h:24} $8
+}
+send() {
+  local n=$((${#3} / 2)) len
+  len=$(printf '%02x%02x0000' $((n & 255)) $((n >> 8)))
+  printf "$(sed 's/../\\x&/g' <<<"d4c3b2a1020004000000000000000000ffff000001000000""0000000000000000$len$len$3")" >frame.tmp
+  ip netns exec $1 tcpreplay -q -i $2 frame.tmp >/dev/null 2>&1
+}
+fdb() { ip netns exec sw bridge fdb show br br0 | grep ^02:00 | sort; }
+from() { send h$1 eth0 ffffffffffff${2}88b5$(printf '%092d' 0); echo "# $2 at port$1"; fdb; }
+node sw
+ip -n sw link add br0 address 02:00:00:00:00:01 type bridge
+ip -n sw link set br0 up
+for i in 1 2 3; do
+  node h$i
+  wire h$i eth0 02:00:00:00:01:0$i sw port$i 02:00:00:00:00:1$i
+  ip -n sw link set port$i master br0
+  ip -n h$i addr add 10.1.1.$i/24 dev eth0
+done
+ip netns exec sw bridge fdb add 02:00:00:00:01:51 dev port1 master static
+ip netns exec sw bridge fdb add 02:00:00:00:01:52 dev port1 master dynamic
+ip netns exec sw bridge fdb add 02:00:00:00:01:53 dev port1 master static sticky
+ip netns exec sw bridge fdb add 02:00:00:00:01:54 dev port1 master local
+capture h3 eth0
+sleep 1.5
+for mac in 51 52 53 54; do from 2 0200000001$mac; done
+from 1 020000000101
+from 2 020000000101
+from 2 020000000001 # the bridge's own
+from 2 020000000011 # port1's own
+from 2 000000000000
+from 2 010000000001
+sleep 1.5
+kill %1
+wait

@@ -1,0 +1,42 @@
+# What is counted: by devices, and by the node.
+#
+#	h1 10.1.1.2/24 ─── 10.1.1.1 r 10.1.2.1 ─── 10.1.2.2/24 h2
+exec 2>&1
+node() {
+  ip netns add $1
+  ip netns exec $1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip -n $1 link set lo up
+}
+wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed after the usual 5 seconds
+  ip -n $1 link add $2 address $3 type veth peer name $5 address $6 netns $4
+  ip netns exec $1 sysctl -qw net.ipv4.neigh.$2.delay_first_probe_time=60
+  ip netns exec $4 sysctl -qw net.ipv4.neigh.$5.delay_first_probe_time=60
+  ip -n $1 link set $2 up
+  ip -n $4 link set $5 up
+}
+capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
+node h1; node r; node h2
+wire h1 eth0 02:00:00:00:01:02 r left 02:00:00:00:01:01
+wire h2 eth0 02:00:00:00:02:02 r right 02:00:00:00:02:01
+ip -n h1 addr add 10.1.1.2/24 dev eth0
+ip -n r addr add 10.1.1.1/24 dev left
+ip -n r addr add 10.1.2.1/24 dev right
+ip -n h2 addr add 10.1.2.2/24 dev eth0
+ip -n h1 route add default via 10.1.1.1
+ip -n h2 route add default via 10.1.2.1
+ip netns exec r sysctl -qw net.ipv4.ip_forward=1
+sleep 1.5
+ip netns exec h1 ping -q -c 3 -i 0.1 -W 1 10.1.2.2 >/dev/null
+ip netns exec h1 ping -q -c 1 -W 1 -t 1 10.1.2.2 >/dev/null
+ip netns exec h1 ping -q -c 1 -W 1 -M dont -s 2000 10.1.2.2 >/dev/null
+ip netns exec h1 ping -q -c 1 -W 1 10.9.0.1 >/dev/null
+echo hello | ip netns exec h1 nc -u -w 1 10.1.2.2 9
+ip -s -n h1 link show eth0
+ip -s -n r link show left
+ip -s -n r link show right
+ip -s -n h2 link show eth0
+ip netns exec h2 ifconfig eth0 | grep packets
+for n in h1 r h2; do
+  echo "# $n"
+  ip netns exec $n nstat -az | grep -E '^(Ip(In|Out|Forw|Reasm|Frag)|Icmp(In|Out)(Msgs|Errors|Echo|DestUnreachs|TimeExcds)|Udp(In|Out|NoPorts))'
+done

@@ -1,0 +1,41 @@
+# Echoes: sizes, TOS, patterns of loss, addresses of the node's own, broadcast, and ping's exit codes.
+exec 2>&1
+node() {
+  ip netns add $1
+  ip netns exec $1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip -n $1 link set lo up
+}
+wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed after the usual 5 seconds
+  ip -n $1 link add $2 address $3 type veth peer name $5 address $6 netns $4
+  ip netns exec $1 sysctl -qw net.ipv4.neigh.$2.delay_first_probe_time=60
+  ip netns exec $4 sysctl -qw net.ipv4.neigh.$5.delay_first_probe_time=60
+  ip -n $1 link set $2 up
+  ip -n $4 link set $5 up
+}
+capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
+node h1; node h2
+wire h1 eth0 02:00:00:00:01:01 h2 eth0 02:00:00:00:01:02
+ip -n h1 addr add 10.1.1.1/24 dev eth0
+ip -n h2 addr add 10.1.1.2/24 dev eth0
+ip -n h2 addr add 10.1.1.3/24 dev eth0
+capture h2 eth0
+sleep 1.5
+ip netns exec h1 ping -c 1 -s 0 10.1.1.2
+ip netns exec h1 ping -c 1 -s 8 10.1.1.2
+ip netns exec h1 ping -c 1 -Q 0xb8 10.1.1.3
+ip netns exec h1 ping -c 1 -t 1 10.1.1.2
+ip netns exec h1 ping -q -c 3 -i 0.1 10.1.1.2
+ip netns exec h1 ping -c 1 10.1.1.1
+ip netns exec h1 ping -c 1 -I 10.1.1.1 10.1.1.2
+ip netns exec h1 ping -c 1 -I eth0 10.1.1.2
+ip netns exec h2 ping -c 1 -I 10.1.1.3 10.1.1.1
+echo "# its own, by lo"
+ip netns exec h1 ping -c 1 127.0.0.1
+echo "# nobody there"
+ip netns exec h1 ping -c 1 -W 1 10.1.1.9
+echo "exit $?"
+ip netns exec h1 ping -c 1 10.1.1.255
+echo "exit $?"
+sleep 4
+kill %1
+wait

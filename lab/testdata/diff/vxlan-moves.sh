@@ -1,0 +1,63 @@
+# A station moves between VTEPs: the learned entry follows, one that was configured does not, and frames that contradict it
+# are dropped; with nolearning nothing is learned.
+#
+#	n2 and n3 pretend to be 02:..:55 behind n1's VXLAN
+exec 2>&1
+node() {
+  ip netns add $1
+  ip netns exec $1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip -n $1 link set lo up
+}
+wire() { # NODE DEVICE MAC NODE DEVICE MAC; entries in use are not confirmed after the usual 5 seconds
+  ip -n $1 link add $2 address $3 type veth peer name $5 address $6 netns $4
+  ip netns exec $1 sysctl -qw net.ipv4.neigh.$2.delay_first_probe_time=60
+  ip netns exec $4 sysctl -qw net.ipv4.neigh.$5.delay_first_probe_time=60
+  ip -n $1 link set $2 up
+  ip -n $4 link set $5 up
+}
+capture() { ip netns exec $1 tcpdump -i $2 -w $1-$2.pcap 2>/dev/null & }
+# ip_packet TOS ID FRAG TTL PROTO SRC DST [PAYLOAD] prints an IPv4 packet, send NODE DEVICE FRAME sends one; all in hexadecimal
+# digits but ttl and addresses.
+ip_packet() {
+  local h sum=0 i
+  h=$(printf '45%s%04x%s%s%02x%s0000%02x%02x%02x%02x%02x%02x%02x%02x' $1 $((20 + ${#8} / 2)) $2 $3 $4 $5 ${6//./ } ${7//./ })
+  for ((i = 0; i < 40; i += 4)); do sum=$((sum + 0x${h:i:4})); done
+  while ((sum > 0xffff)); do sum=$(((sum >> 16) + (sum & 0xffff))); done
+  printf '%s%04x%s%s' ${h:0:20} $((sum ^ 0xffff)) ${h:24} $8
+}
+send() {
+  local n=$((${#3} / 2)) len
+  len=$(printf '%02x%02x0000' $((n & 255)) $((n >> 8)))
+  printf "$(sed 's/../\\x&/g' <<<"d4c3b2a1020004000000000000000000ffff000001000000""0000000000000000$len$len$3")" >frame.tmp
+  ip netns exec $1 tcpreplay -q -i $2 frame.tmp >/dev/null 2>&1
+}
+node n1; node n2
+wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
+ip -n n1 addr add 192.168.0.1/24 dev eth0
+ip -n n1 link add vx1 address 02:00:00:00:0f:01 type vxlan id 1 local 192.168.0.1 dev eth0 dstport 4789
+ip -n n1 link add vx2 address 02:00:00:00:0f:02 type vxlan id 2 local 192.168.0.1 dev eth0 dstport 4789 nolearning
+ip -n n1 link set vx1 up
+ip -n n1 link set vx2 up
+capture n1 vx1
+capture n1 vx2
+sleep 1.5
+from() { # VTEP VNI MAC
+  local inner=ffffffffffff${3}88b5$(printf '%092d' 0)
+  send n2 eth0 0200000000010200000000020800$(ip_packet 00 0001 0000 64 11 $1 192.168.0.1 900012b5004c00000800000000000${2}00$inner)
+  ip netns exec n1 bridge fdb show dev vx$2 | sort
+}
+echo "# learned, moved"
+from 192.168.0.2 1 020000000055
+from 192.168.0.3 1 020000000055
+echo "# configured"
+ip netns exec n1 bridge fdb replace 02:00:00:00:00:55 dev vx1 dst 192.168.0.2
+from 192.168.0.3 1 020000000055
+from 192.168.0.2 1 020000000055
+echo "# a configured dynamic entry"
+ip netns exec n1 bridge fdb replace 02:00:00:00:00:55 dev vx1 dst 192.168.0.2 dynamic
+from 192.168.0.3 1 020000000055
+echo "# nolearning"
+from 192.168.0.2 2 020000000055
+sleep 1.5
+kill %1 %2
+wait
