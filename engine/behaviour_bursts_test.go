@@ -76,8 +76,10 @@ func TestBehaviourChangesWithinABurst(t *testing.T) {
 			now    bool // within the burst
 			want   func(s *seen) bool
 		}{
-			{"neighbour", func() { r.must(r.ReplaceNeigh(engine.Neigh{Addr: addr4(far), Dev: "eth1", MAC: other})) }, true,
-				func(s *seen) bool { return s.dstMAC() == other.String() }},
+			{
+				"neighbour", func() { r.must(r.ReplaceNeigh(engine.Neigh{Addr: addr4(far), Dev: "eth1", MAC: other})) }, true,
+				func(s *seen) bool { return s.dstMAC() == other.String() },
+			},
 			{"route", func() {
 				r.must(r.AddRoute(engine.Route{Prefix: prefix(far + "/32"), Via: addr4("10.2.0.9"), Dev: "eth2"}))
 			}, true, func(s *seen) bool { return s.dev == "eth2" }},
@@ -204,4 +206,18 @@ func heap() uint64 {
 	runtime.GC()
 	runtime.ReadMemStats(&s)
 	return s.HeapAlloc
+}
+
+// TestBehaviourPathMTUInsideATunnel lowers the path MTU of the outer one of two tunnels: the inner one hears of it, and tells whoever
+// sends what is too large now.
+func TestBehaviourPathMTUInsideATunnel(t *testing.T) {
+	r := newRussianDoll(t, 2)
+	frame := toFar(datagram{dst: "10.50.2.1", size: 1400, df: true})
+	s := r.single("eth0", frame)
+	r.in("eth1", datagram{
+		src: far, dst: "10.1.0.1", proto: protoICMP, payload: icmpError(3, 4, 1300, s.packet()[:28]),
+	}.frame(eth1MAC, farMAC))
+	r.in("eth0", frame) // finds out how little gets through tun1
+	r.single("eth0", frame).wantICMP(t, 3, 4, eth0Addr, near)
+	assert.Equal(t, uint16(1300-20-20), r.out[0].icmp.Seq, "MTU")
 }
