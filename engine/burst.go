@@ -25,7 +25,7 @@ import (
 
 const (
 	burstSize = 64 // packets that are resolved together
-	// maxResolves is how often what is left of a burst is resolved anew after a packet that changed tables.
+	// maxResolves is how often a burst is resolved, as packets change tables.
 	maxResolves = 4
 	// needRoom is the headroom that packets must have so that nothing that is put in front of them can fail.
 	needRoom = vxlan.Overhead + ethernet.HeaderLen
@@ -167,33 +167,38 @@ func (w *Worker) burst(d *device, batch []*packet.Buffer) {
 	w.flights.batch = nil
 }
 
-// fly resolves and rewrites up to burstSize packets. After a packet that changed what others may have been resolved by, those left
-// are resolved anew.
+// fly resolves and rewrites up to burstSize packets. After one that changed what others may have been resolved by, those left are
+// resolved anew.
 func (w *Worker) fly(x *burst, d *device, batch []*packet.Buffer) {
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
-		w.changed = false
-		rx := w.count(d)
-		for i := 0; i < len(batch); i++ {
-			b := batch[i]
-			batch[i] = nil
-			if f := &x.flights[i&(burstSize-1)]; f.verdict == undecided || !w.rewrite(rx, f, b) {
-				w.crossed = 0
-				w.enter(d, b)
-			}
-			if len(w.inside) > 0 {
-				w.drain()
-			}
-			if w.changed {
-				batch = batch[i+1:]
-				break
-			}
-		}
-		if !w.changed {
+		if batch = w.land(x, d, batch); len(batch) == 0 {
 			return
 		}
 	}
 	w.oneByOne(d, batch)
+}
+
+// land lets the packets of a burst go the way that they were resolved to have. It returns those that must not, as tables have
+// changed; an undecided one looks at them itself.
+func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) []*packet.Buffer {
+	w.changed = false
+	rx := w.count(d)
+	for i, b := range batch {
+		f := &x.flights[i&(burstSize-1)]
+		if w.changed && f.verdict != undecided {
+			return batch[i:]
+		}
+		batch[i] = nil
+		if f.verdict == undecided || !w.rewrite(rx, f, b) {
+			w.crossed = 0
+			w.enter(d, b)
+		}
+		if len(w.inside) > 0 {
+			w.drain()
+		}
+	}
+	return nil
 }
 
 // rewrite does with a packet what was found for it; rx counts what the port receives. It reports false, and has changed nothing, if

@@ -54,6 +54,7 @@ type end struct {
 	variant variant
 
 	// Guarded by tunnelEnds.mu.
+	kept     bool     // it is in the index, or in variants
 	changes  uint64   // how often what the way depends on has changed
 	depends  []uint64 // neighbours
 	adjacent []*adjacency
@@ -157,6 +158,7 @@ func (t *tunnelEnds) add(n *end) *end {
 	if len(list)+len(t.variants) >= t.e.config.MaxAdjacencies {
 		return n
 	}
+	n.kept = true
 	if plain {
 		ways := *t.ways.Load()
 		if len(list)>>chunkBits == len(ways) {
@@ -175,7 +177,8 @@ func (t *tunnelEnds) add(n *end) *end {
 	return n
 }
 
-// resolve finds the way to an end, and keeps it unless something changed meanwhile.
+// resolve finds the way to an end, and keeps it unless something changed meanwhile, or the worker does not know of a change of
+// devices yet.
 func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	t.mu.Lock()
 	changes := n.changes
@@ -186,18 +189,22 @@ func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.changes == changes {
+	if n.changes == changes && w.isCurrent() {
 		n.way.Store(found)
 	}
 	return found
 }
+
+// isCurrent reports whether the state that the worker goes by is the engine's. With tunnelEnds.mu held, what was resolved by it may
+// be kept if so: publishState forgets it afterwards.
+func (w *Worker) isCurrent() bool { return w.st == w.e.state.Load() }
 
 // dependOn notes that an end's way depends on a neighbour, before the neighbour is looked up.
 func (t *tunnelEnds) dependOn(n *end, device, addr uint32) {
 	key := endKey(device, addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !slices.Contains(n.depends, key) {
+	if n.kept && !slices.Contains(n.depends, key) {
 		n.depends = append(n.depends, key)
 		t.byNeighbour[key] = append(t.byNeighbour[key], n)
 	}

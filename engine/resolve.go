@@ -332,7 +332,7 @@ func (w *Worker) resolveRouted(x *burst) {
 // hashAt returns the flow hash of the packet in b that is to be routed.
 func (w *Worker) hashAt(f *flight, b *packet.Buffer) uint32 {
 	if b.Hash() == 0 {
-		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.at:]))
+		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.at:][:f.total]))
 	}
 	return b.Hash()
 }
