@@ -146,15 +146,16 @@ func (m *Map) Load(key uint64) uint64 {
 // it does without hints for that reason. There are as many values as keys, or more.
 func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 	v := m.view.Load()
-	values = values[:len(keys)]
+	values = values[:len(keys):len(values)]
 	buckets, seed, shift := v.buckets, v.seed, v.shift&63
 	missed := 0
 	for i, k := range keys {
 		key := uint64(k)
 		b := &buckets[key*seed>>shift]
 		j := b.match(key) & (slots - 1)
+		has := b.keys[j].Load() // before the value, which is there once the key is
 		value := b.values[j].Load() &^ moved
-		if b.keys[j].Load() != key {
+		if has != key {
 			value = 0
 			missed++
 		}
