@@ -8,7 +8,6 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/arpingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/brctl"
 	"github.com/culvert-net/culvert/lab/internal/cmd/bridgecmd"
-	"github.com/culvert-net/culvert/lab/internal/cmd/arpingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/counters"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
