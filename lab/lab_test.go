@@ -73,19 +73,10 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// unfinished are samples with words that are still missing.
-var unfinished = map[string]bool{
-	"bridge": true, "calico-cross-host": true, "calico-cross-subnet": true, "flannel-ipip": true, "flannel-vxlan": true, "forwarding": true,
-	"ipip": true, "one-pod": true, "proxy-arp": true, "two-hosts": true, "vxlan-tenants": true,
-}
-
 // TestSamples runs the samples: they end well.
 func TestSamples(t *testing.T) {
 	for _, s := range lab.Samples() {
 		t.Run(s.Name, func(t *testing.T) {
-			if unfinished[s.Name] {
-				t.Skip("words are missing")
-			}
 			out := run(t, s.Name, s.Script)
 			assert.NotContains(t, out, s.Name+": line", "errors")
 			assert.NotContains(t, out, "exit ")

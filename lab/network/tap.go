@@ -117,6 +117,9 @@ func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration
 // show tells all who look at the device.
 func (t *deviceTap) show(index uint32, out bool, packet []byte, now time.Duration) {
 	if t.loopback != nil {
+		if out { // of lo's packets libpcap shows those that it receives (pcap-linux.c, linux_check_direction)
+			return
+		}
 		t.loopback = append(t.loopback[:ethernet.HeaderLen], packet...)
 		packet = t.loopback
 	}
