@@ -118,7 +118,7 @@ func (i *ip) linkAddress(l engine.LinkInfo) (address, broadcast string) {
 
 // isNameless reports whether a bridge has lost its last port, and with it the MAC address that was that port's.
 func (i *ip) isNameless(l *engine.LinkInfo) bool {
-	return l.Bridge != nil && !l.Unknown && !i.node.Attrs(l.Name).GivenMAC &&
+	return l.Bridge != nil && !l.Unknown && !l.GivenMAC &&
 		!slices.ContainsFunc(i.node.E.Links(), func(p engine.LinkInfo) bool { return p.Master == l.Name })
 }
 
