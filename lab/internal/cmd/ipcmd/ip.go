@@ -19,7 +19,7 @@ import (
 )
 
 // Commands are the package's.
-func Commands() proc.Table { return proc.Table{"ip": run} }
+func Commands() proc.Table { return proc.Table{"ip": run, "modprobe": modprobe} }
 
 // ip is one call of the command.
 type ip struct {

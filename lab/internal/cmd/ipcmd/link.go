@@ -217,6 +217,9 @@ func (i *ip) deleteDevice(name string) error {
 	if name == "lo" {
 		return answers("Operation not supported")
 	}
+	if l, _ := i.node.E.Link(name); name == network.Fallback && l.IPIP != nil {
+		return nil // it stays, without a word
+	}
 	return i.node.DeleteLink(name)
 }
 
