@@ -351,7 +351,7 @@ func portFlag(key string) func(*ip, *portWords) error {
 		if short(v, "off") {
 			on = false // 'o' is off
 		} else if !on {
-			return exits(1, `Error: argument of "%s" must be one of "off", "on", not "%s"`, key, v)
+			return exits(`Error: argument of "%s" must be one of "off", "on", not "%s"`, key, v)
 		}
 		for _, s := range portSwitches() {
 			switch {

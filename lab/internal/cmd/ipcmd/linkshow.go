@@ -29,7 +29,7 @@ func (i *ip) selectLink(f *filter, l *engine.LinkInfo) bool {
 		f.group != nil && *f.group != i.node.Attrs(l.Name).Group,
 		f.master != "" && l.Master != f.master,
 		f.kind != "" && !i.isOfKind(f.kind, l),
-		f.slave != "" && !(f.slave == "bridge" && l.Master != ""):
+		f.slave != "" && (f.slave != "bridge" || l.Master == ""):
 		return false
 	}
 	return true

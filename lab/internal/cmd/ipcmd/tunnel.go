@@ -89,7 +89,7 @@ func (i *ip) tunnelEnd(to *netip.Addr) error {
 	}
 	a, err := address(v, inet)
 	if err != nil {
-		return exits(1, `Error: an IP address is expected rather than "%s"`, v)
+		return exits(`Error: an IP address is expected rather than "%s"`, v)
 	}
 	*to = orNone(a)
 	return nil
