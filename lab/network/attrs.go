@@ -12,11 +12,8 @@ type Attrs struct {
 	AllMulticast  bool              // 'allmulticast on'
 	AddrGenMode   string            // 'addrgenmode', of IPv6; "": eui64
 	Options       map[string]uint64 // those of its kind that have been set, by their words, such as a bridge's forward_delay
-	PortOptions   map[string]uint64 // those that it has as a port
-	PortNumber    int               // as a port, from 1; 0: none yet
 	TxQueues      uint32            // 'numtxqueues'; 0: one
 	RxQueues      uint32            // 'numrxqueues'; 0: one
-	GivenMAC      bool              // its MAC address was given, not derived or random
 	TunnelByIoctl bool              // made by 'ip tunnel'
 }
 
@@ -30,11 +27,11 @@ func (n *Node) Attrs(dev string) *Attrs {
 	return a
 }
 
-// moveAttrs lets attributes go with a device to another node, where it has not been up yet and is no port.
+// moveAttrs lets attributes go with a device to another node, where it has not been up yet.
 func (n *Node) moveAttrs(from string, to *Node, name string) {
 	a := n.Attrs(from)
 	delete(n.attrs, from)
-	a.Opened, a.PortOptions, a.PortNumber = false, nil, 0
+	a.Opened = false
 	to.attrs[name] = a
 }
 
@@ -65,33 +62,5 @@ func (n *Node) meet(other *Node) {
 		if _, ok := n.ids[other]; ok || n.SetID(other, id) {
 			return
 		}
-	}
-}
-
-// PortNumber returns a bridge port's number: the lowest that was free when it joined.
-func (n *Node) PortNumber(dev, bridge string) int {
-	if a := n.Attrs(dev); a.PortNumber != 0 {
-		return a.PortNumber
-	}
-	taken := map[int]bool{}
-	for _, l := range n.E.Links() {
-		if l.Master == bridge {
-			taken[n.Attrs(l.Name).PortNumber] = true
-		}
-	}
-	free := 1
-	for taken[free] {
-		free++
-	}
-	n.Attrs(dev).PortNumber = free
-	return free
-}
-
-// joined takes note of a device's new bridge, "" for none.
-func (n *Node) joined(dev, bridge string) {
-	a := n.Attrs(dev)
-	a.PortNumber, a.PortOptions = 0, nil
-	if bridge != "" {
-		n.PortNumber(dev, bridge)
 	}
 }

@@ -104,15 +104,11 @@ func (n *Node) forget(d *Device) {
 // SetLink changes a device: 'ip link set', as engine.SetLink. It keeps the names that the network knows, and the carrier of both
 // ends of a veth pair; lo gets its address when it is set up, as on Linux.
 func (n *Node) SetLink(name string, c engine.LinkChange) error {
-	before, _ := n.E.Link(name)
 	if err := n.E.SetLink(name, c); err != nil {
 		return err
 	}
 	if c.Up != nil && *c.Up {
 		n.Attrs(name).Opened = true
-	}
-	if c.Master != nil && *c.Master != before.Master {
-		n.joined(name, *c.Master)
 	}
 	d := n.devices[name]
 	if c.Name != nil && *c.Name != name {

@@ -51,6 +51,7 @@ type Network struct {
 	watch TapFunc // sees every device of every node; nil: nobody looks
 
 	thresholds NeighThresholds
+	ipip       bool // the module ipip is loaded: see LoadIPIP
 }
 
 // New returns a network with one node, [Default].
@@ -92,7 +93,10 @@ func (n *Network) AddNode(name string) (*Node, error) {
 	if n.names[name] != nil {
 		return nil, fmt.Errorf("network: node %q: %w", name, engine.ErrExists)
 	}
-	node := &Node{Name: name, net: n, devices: map[string]*Device{}, attrs: map[string]*Attrs{}, ids: map[*Node]int{}, taps: map[string]*deviceTap{}, echoIDs: map[uint16]bool{}}
+	node := &Node{
+		Name: name, net: n, devices: map[string]*Device{}, attrs: map[string]*Attrs{}, ids: map[*Node]int{}, taps: map[string]*deviceTap{},
+		echoIDs: map[uint16]bool{},
+	}
 	sim, err := n.sim.Add(engine.Config{
 		Local: node.local, OnMiss: node.onMiss, OnFDB: node.onFDB, Neighbours: arp.TableConfig{MaxWaiting: maxWaiting}, MaxMissing: maxWaiting,
 	})
@@ -108,6 +112,9 @@ func (n *Network) AddNode(name string) (*Node, error) {
 	}
 	n.nodes = append(n.nodes, node)
 	n.names[name] = node
+	if n.ipip {
+		return node, node.addFallback()
+	}
 	return node, node.retap()
 }
 

@@ -18,7 +18,7 @@ func Commands() proc.Table {
 		"pkill": pkill, "killall": pkill,
 		"bash": shell, "sh": shell,
 		"sudo": launcher, "nohup": launcher, "setsid": launcher, "nice": launcher, "stdbuf": launcher,
-		"modprobe": nothing, "sync": nothing, "clear": nothing,
+		"sync": nothing, "clear": nothing,
 	}
 }
 

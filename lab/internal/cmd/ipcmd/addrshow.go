@@ -252,10 +252,7 @@ func (i *ip) addrFlush() error {
 	}
 	round := 0
 	for {
-		n, err := i.flushAddrs(f)
-		if err != nil {
-			return err
-		}
+		n := i.flushAddrs(f)
 		if n == 0 {
 			break
 		}
@@ -280,7 +277,7 @@ func (i *ip) flushed(rounds int) {
 }
 
 // flushAddrs deletes the addresses that a filter selects, and returns how many they were.
-func (i *ip) flushAddrs(f *filter) (int, error) {
+func (i *ip) flushAddrs(f *filter) int {
 	n := 0
 	type found struct {
 		dev  string
@@ -303,5 +300,5 @@ func (i *ip) flushAddrs(f *filter) (int, error) {
 	for _, x := range all { // secondary ones may have gone with their primary one
 		_ = i.node.E.DeleteAddrFunc(x.dev, func(a engine.Addr) bool { return a.Prefix == x.addr.Prefix && a.Peer == x.addr.Peer })
 	}
-	return n, nil
+	return n
 }

@@ -81,7 +81,7 @@ func address(s string, f family) (netip.Addr, error) {
 	case ok && f != inet6:
 		return a, nil
 	}
-	return netip.Addr{}, exits(1, `Error: %v address is expected rather than "%s".`, f, s)
+	return netip.Addr{}, exits(`Error: %v address is expected rather than "%s".`, f, s)
 }
 
 // addressValue takes an address.
@@ -95,7 +95,7 @@ func (i *ip) addressValue(f family) (netip.Addr, error) {
 
 // parsePrefix reads a prefix, whose bits behind the length stay.
 func parsePrefix(s string, f family) (prefix, error) {
-	expected := exits(1, `Error: %v prefix is expected rather than "%s".`, f, s)
+	expected := exits(`Error: %v prefix is expected rather than "%s".`, f, s)
 	if s == "default" || s == "any" || s == "all" {
 		return prefix{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), specified: s == "default", any: true}, nil
 	}

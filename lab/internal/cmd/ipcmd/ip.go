@@ -19,7 +19,7 @@ import (
 )
 
 // Commands are the package's.
-func Commands() proc.Table { return proc.Table{"ip": run} }
+func Commands() proc.Table { return proc.Table{"ip": run, "modprobe": modprobe} }
 
 // ip is one call of the command.
 type ip struct {
@@ -241,7 +241,7 @@ func (i *ip) batch(name string) error {
 	if err != nil {
 		return words.Errorf(1, "Cannot open file \"%s\" for reading: %s", name, words.Strerror(err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	lines := commandLines{r: bufio.NewReader(f)}
 	failed := false
 	for {
@@ -297,7 +297,7 @@ func (l *commandLines) next() (string, error) {
 	var whole strings.Builder
 	for {
 		line, err := l.r.ReadString('\n')
-		if err != nil && (line == "" || err != io.EOF) { //nolint:errorlint // bufio.Reader returns io.EOF itself
+		if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
 			return whole.String(), err
 		}
 		l.n++
@@ -321,7 +321,7 @@ func split(line string) ([]string, error) {
 		if q := line[0]; q == '"' || q == '\'' {
 			end := strings.IndexByte(line[1:], q)
 			if end < 0 {
-				return nil, exits(1, "Unterminated quoted string")
+				return nil, exits("Unterminated quoted string")
 			}
 			all, line = append(all, line[1:1+end]), line[2+end:]
 			continue

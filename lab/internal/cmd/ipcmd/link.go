@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/lab/internal/bridges"
 	"github.com/culvert-net/culvert/lab/internal/words"
 	"github.com/culvert-net/culvert/lab/network"
 )
@@ -149,11 +150,11 @@ func (i *ip) dress(l *linkWords) error {
 	a.TxQueues, a.RxQueues = l.txQueues, l.rxQueues
 	l.alias = nil // the kernel forgets it
 	l.attributes(a)
-	a.GivenMAC = l.address != nil
 	if l.master != nil {
 		if err := l.node.SetLink(l.name, engine.LinkChange{Master: l.master}); err != nil {
 			return errors.Join(i.masterError(l.node, l.name, *l.master), l.node.DeleteLink(l.name))
 		}
+		bridges.Of(l.node, *l.master) // gives it its number
 	}
 	if l.promisc != nil {
 		return l.node.SetLink(l.name, engine.LinkChange{Promisc: l.promisc})
@@ -215,6 +216,9 @@ func (i *ip) linkDelete() error {
 func (i *ip) deleteDevice(name string) error {
 	if name == "lo" {
 		return answers("Operation not supported")
+	}
+	if l, _ := i.node.E.Link(name); name == network.Fallback && l.IPIP != nil {
+		return nil // it stays, without a word
 	}
 	return i.node.DeleteLink(name)
 }
@@ -340,7 +344,6 @@ func changeAddress(i *ip, l *linkWords) error {
 	case !m.IsStation():
 		return answers("Cannot assign requested address")
 	}
-	i.node.Attrs(l.dev).GivenMAC = true
 	return i.node.SetLink(l.dev, engine.LinkChange{MAC: &m})
 }
 
@@ -386,6 +389,9 @@ func changeMaster(i *ip, l *linkWords) error {
 	}
 	if err := i.node.SetLink(l.dev, engine.LinkChange{Master: l.master}); err != nil {
 		return i.masterError(i.node, l.dev, *l.master)
+	}
+	if *l.master != "" {
+		bridges.Of(i.node, *l.master) // gives it its number
 	}
 	return nil
 }

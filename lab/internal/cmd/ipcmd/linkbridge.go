@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/lab/internal/bridges"
 	"github.com/culvert-net/culvert/lab/internal/words"
 )
 
@@ -23,12 +24,12 @@ type option struct {
 
 // bridgeOptions, in the order in which abbreviations are looked up. Presets are those of net/bridge/br_device.c, in 1/100 s.
 var bridgeOptions = []option{
-	{name: "forward_delay", bits: 32, preset: 1500}, // counts only with STP
-	{name: "hello_time", bits: 32, preset: 200, lowest: 100, highest: 1000},
-	{name: "max_age", bits: 32, preset: 2000, lowest: 600, highest: 4000},
-	{name: "ageing_time", bits: 32, preset: 30000},
+	{name: "forward_delay", bits: 32}, // counts only with STP
+	{name: "hello_time", bits: 32, lowest: 100, highest: 1000},
+	{name: "max_age", bits: 32, lowest: 600, highest: 4000},
+	{name: "ageing_time", bits: 32},
 	{name: "stp_state", bits: 32, fixed: true},
-	{name: "priority", bits: 16, preset: 32768},
+	{name: "priority", bits: 16},
 	{name: "vlan_filtering", bits: 8, fixed: true},
 	{name: "vlan_protocol", fixed: true},
 	{name: "group_fwd_mask", bits: 16, fixed: true},
@@ -158,12 +159,22 @@ func (b bridgeWords) inRange() error {
 }
 
 func (b bridgeWords) apply(l *linkWords, name string) error {
-	a := l.node.Attrs(name)
+	a, shared := l.node.Attrs(name), bridges.Of(l.node, name)
 	for option, n := range b {
-		if a.Options == nil {
-			a.Options = map[string]uint64{}
-		}
-		if option != "fdb_flush" {
+		switch option {
+		case "fdb_flush", "ageing_time":
+		case "priority":
+			shared.Priority = uint32(n)
+		case "forward_delay":
+			shared.ForwardDelay = time.Duration(n) * centisecond
+		case "hello_time":
+			shared.Hello = time.Duration(n) * centisecond
+		case "max_age":
+			shared.MaxAge = time.Duration(n) * centisecond
+		default:
+			if a.Options == nil {
+				a.Options = map[string]uint64{}
+			}
 			a.Options[option] = n
 		}
 	}
@@ -193,7 +204,7 @@ const bridgeShown = "forward_delay hello_time max_age ageing_time stp_state prio
 
 // showBridge prints what 'ip -d link show' does of a bridge. The timers stand still.
 func showBridge(i *ip, l *engine.LinkInfo) {
-	set := i.node.Attrs(l.Name).Options
+	set, shared := i.node.Attrs(l.Name).Options, bridges.Of(i.node, l.Name)
 	for name := range strings.FieldsSeq(bridgeShown) {
 		switch name {
 		case "*ids":
@@ -206,6 +217,14 @@ func showBridge(i *ip, l *engine.LinkInfo) {
 			i.p.Printf("group_address 01:80:c2:00:00:00 ")
 		case "ageing_time":
 			i.p.Printf("ageing_time %d ", shownAgeing(l.Bridge.Ageing))
+		case "forward_delay":
+			i.p.Printf("forward_delay %d ", shared.ForwardDelay/centisecond)
+		case "hello_time":
+			i.p.Printf("hello_time %d ", shared.Hello/centisecond)
+		case "max_age":
+			i.p.Printf("max_age %d ", shared.MaxAge/centisecond)
+		case "priority":
+			i.p.Printf("priority %d ", shared.Priority)
 		default:
 			n, ok := set[name]
 			if !ok {
@@ -226,13 +245,9 @@ func shownAgeing(d time.Duration) int {
 // bridgeID returns a bridge's id: of a bridge that has had no port it has no address yet.
 func (i *ip) bridgeID(name string) string {
 	l, _ := i.node.E.Link(name)
-	priority, ok := i.node.Attrs(name).Options["priority"]
-	if !ok {
-		priority = findOption(bridgeOptions, "priority").preset
-	}
 	var b strings.Builder
 	for n, octet := range l.MAC {
-		if l.Unknown && !i.node.Attrs(name).GivenMAC {
+		if (l.Unknown || i.isNameless(&l)) && !l.GivenMAC {
 			octet = 0
 		}
 		if n > 0 {
@@ -240,7 +255,7 @@ func (i *ip) bridgeID(name string) string {
 		}
 		fmt.Fprintf(&b, "%x", octet)
 	}
-	return fmt.Sprintf("%04x.%s", priority, b.String())
+	return fmt.Sprintf("%04x.%s", bridges.Of(i.node, name).Priority, b.String())
 }
 
 // portSwitch is a switch of a bridge's port that the engine has; in the engine those are in the negative that are on by default.
@@ -301,7 +316,13 @@ var portTable = []keyword[*portWords]{
 	{"mcast_to_unicast*", portFlag("mcast_to_unicast")},
 	{"proxy_arp*", portFlag("proxy_arp")},
 	{"proxy_arp_wifi*", portFlag("proxy_arp_wifi")},
-	{"mcast_router*", portNumber("mcast_router", 8, "invalid mcast_router")},
+	{"mcast_router*", func(i *ip, _ *portWords) error {
+		n, err := i.number(8, "invalid mcast_router")
+		if err == nil && n != portMcastQuery {
+			err = unsupported("mcast_router " + itoa(uint32(n)))
+		}
+		return err
+	}},
 	{"mcast_fast_leave*", portFlag("mcast_fast_leave")},
 	{"neigh_suppress*", portFlag("neigh_suppress")},
 	{"group_fwd_mask*", nil},
@@ -330,7 +351,7 @@ func portFlag(key string) func(*ip, *portWords) error {
 		if short(v, "off") {
 			on = false // 'o' is off
 		} else if !on {
-			return exits(1, `Error: argument of "%s" must be one of "off", "on", not "%s"`, key, v)
+			return exits(`Error: argument of "%s" must be one of "off", "on", not "%s"`, key, v)
 		}
 		for _, s := range portSwitches() {
 			switch {
@@ -377,12 +398,12 @@ func setBridgePort(i *ip, l *linkWords) error {
 	for _, set := range w.switches {
 		set(&port)
 	}
-	a := i.node.Attrs(l.dev)
-	for key, n := range w.numbers {
-		if a.PortOptions == nil {
-			a.PortOptions = map[string]uint64{}
-		}
-		a.PortOptions[key] = n
+	shared := bridges.Of(i.node, info.Master).Port(info.Index)
+	if prioritized {
+		shared.Priority = uint32(priority)
+	}
+	if costs {
+		shared.Cost = uint32(cost)
 	}
 	if w.flush {
 		if _, err := i.node.E.FlushFDB(l.dev); err != nil {
@@ -392,31 +413,11 @@ func setBridgePort(i *ip, l *linkWords) error {
 	return i.node.E.SetBridgePort(l.dev, port)
 }
 
-// Presets of a bridge's port (new_nbp in net/bridge/br_if.c).
-const (
-	portPriority   = 32
-	portCostFast   = 2   // of 10 Gbit/s, as a veth pair says that it has
-	portCost       = 100 // of devices that do not say how fast they are
-	portMcastQuery = 1
-)
-
-func (i *ip) portCost(l *engine.LinkInfo) uint64 {
-	switch {
-	case i.peerOf(l.Name) != nil, l.VXLAN != nil && i.peerOf(l.VXLAN.Device) != nil:
-		return portCostFast
-	}
-	return portCost
-}
+// portMcastQuery is the preset of mcast_router (MDB_RTR_TYPE_TEMP_QUERY).
+const portMcastQuery = 1
 
 // showBridgePort prints what 'ip -d link show' does of a bridge's port.
 func showBridgePort(i *ip, l *engine.LinkInfo) {
-	set := i.node.Attrs(l.Name).PortOptions
-	option := func(name string, preset uint64) uint64 {
-		if n, ok := set[name]; ok {
-			return n
-		}
-		return preset
-	}
 	on := func(name string) string {
 		for _, s := range portSwitches() {
 			if s.name == name && s.field != nil && *s.field(l.Port) != s.negative {
@@ -426,13 +427,12 @@ func showBridgePort(i *ip, l *engine.LinkInfo) {
 		return "off"
 	}
 	state := "disabled"
-	if master, _ := i.node.E.Link(l.Master); l.Up && l.Carrier && master.Up {
+	if bridges.Forwards(i.node, *l) {
 		state = "forwarding"
 	}
-	number, id := i.node.PortNumber(l.Name, l.Master), i.bridgeID(l.Master)
-	priority := option("priority", portPriority)
-	portID := priority<<10 | uint64(number)
-	i.p.Printf("state %s priority %d cost %d ", state, priority, option("cost", i.portCost(l)))
+	shared, id := bridges.Of(i.node, l.Master).Port(l.Index), i.bridgeID(l.Master)
+	number, portID := shared.Number, shared.Priority<<10|uint32(shared.Number)
+	i.p.Printf("state %s priority %d cost %d ", state, shared.Priority, shared.Cost)
 	for _, name := range []string{"hairpin", "guard", "root_block", "fastleave", "learning", "flood"} {
 		i.p.Printf("%s %s ", name, on(name))
 	}
@@ -442,7 +442,7 @@ func showBridgePort(i *ip, l *engine.LinkInfo) {
 		i.p.Printf("%s %4d.%02d ", timer, 0, 0)
 	}
 	i.p.Printf("topology_change_ack 0 config_pending 0 proxy_arp %s proxy_arp_wifi %s mcast_router %d mcast_fast_leave %s ",
-		on("proxy_arp"), on("proxy_arp_wifi"), option("mcast_router", portMcastQuery), on("mcast_fast_leave"))
+		on("proxy_arp"), on("proxy_arp_wifi"), portMcastQuery, on("mcast_fast_leave"))
 	for _, name := range []string{"mcast_flood", "bcast_flood", "mcast_to_unicast", "neigh_suppress"} {
 		i.p.Printf("%s %s ", name, on(name))
 	}

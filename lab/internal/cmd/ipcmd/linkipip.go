@@ -97,6 +97,9 @@ func addIPIP(i *ip, l *linkWords) (err error) {
 	if err := i.readIPIP(t); err != nil {
 		return err
 	}
+	if err := i.p.Sys.Net.LoadIPIP(); err != nil {
+		return err
+	}
 	freeName(l, "ipip")
 	if t.Link, err = l.base(0); err != nil {
 		return err

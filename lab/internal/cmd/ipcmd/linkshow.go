@@ -29,7 +29,7 @@ func (i *ip) selectLink(f *filter, l *engine.LinkInfo) bool {
 		f.group != nil && *f.group != i.node.Attrs(l.Name).Group,
 		f.master != "" && l.Master != f.master,
 		f.kind != "" && !i.isOfKind(f.kind, l),
-		f.slave != "" && !(f.slave == "bridge" && l.Master != ""):
+		f.slave != "" && (f.slave != "bridge" || l.Master == ""):
 		return false
 	}
 	return true
@@ -118,7 +118,7 @@ func (i *ip) linkAddress(l engine.LinkInfo) (address, broadcast string) {
 
 // isNameless reports whether a bridge has lost its last port, and with it the MAC address that was that port's.
 func (i *ip) isNameless(l *engine.LinkInfo) bool {
-	return l.Bridge != nil && !l.Unknown && !i.node.Attrs(l.Name).GivenMAC &&
+	return l.Bridge != nil && !l.Unknown && !l.GivenMAC &&
 		!slices.ContainsFunc(i.node.E.Links(), func(p engine.LinkInfo) bool { return p.Master == l.Name })
 }
 

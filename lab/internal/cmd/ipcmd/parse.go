@@ -84,10 +84,8 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// exits is words.Errorf of a refusal that ends ip at once; those with status 255 do so anyway.
-func exits(status int, format string, args ...any) error {
-	return fatal{words.Errorf(status, format, args...)}
-}
+// exits is a refusal with status 1 that ends ip at once; those with status 255 do so anyway.
+func exits(format string, args ...any) error { return fatal{words.Errorf(1, format, args...)} }
 
 // unsupported is the refusal of what the lab does not have.
 func unsupported(what string) error {

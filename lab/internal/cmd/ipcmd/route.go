@@ -18,7 +18,7 @@ func (i *ip) route() error {
 		{Name: "change", Value: func(i *ip) error { return i.routePut(i.node.E.ChangeRoute) }},
 		{Name: "chg", Value: func(i *ip) error { return i.routePut(i.node.E.ChangeRoute) }},
 		{Name: "replace", Value: func(i *ip) error { return i.routePut(i.node.E.ReplaceRoute) }},
-		{Name: "prepend", Value: (*ip).routePrepend},
+		{Name: "prepend", Value: func(i *ip) error { return i.routePut(i.node.E.PrependRoute) }},
 		{Name: "append", Value: func(i *ip) error { return i.routePut(i.node.E.AppendRoute) }},
 		{Name: "test"},
 		{Name: "delete", Value: (*ip).routeDelete},
@@ -347,30 +347,6 @@ func routeError(err error) error {
 		return extack("Device for nexthop is not up.")
 	}
 	return err
-}
-
-// routePrepend puts a route before those with the same prefix, table and metric.
-func (i *ip) routePrepend() error {
-	return i.routePut(func(r engine.Route) error {
-		var behind []engine.Route
-		for old := range i.node.E.Routes() {
-			if old.Prefix == r.Prefix && old.Metric == r.Metric && old.Table == max(r.Table, route.TableMain) {
-				behind = append(behind, old)
-			}
-		}
-		if len(behind) == 0 {
-			return i.node.E.AddRoute(r)
-		}
-		if err := i.node.E.AppendRoute(r); err != nil { // it is valid, and not there yet
-			return err
-		}
-		for _, old := range behind {
-			if err := errors.Join(i.node.E.DeleteRoute(old), i.node.E.AppendRoute(old)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // routeDelete deletes the first route that has all that was said (fib_table_delete).

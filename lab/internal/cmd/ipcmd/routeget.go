@@ -272,8 +272,8 @@ func (i *ip) getInput(q *routeQuestion) error {
 			}
 			return i.printAnswer(q, a)
 		case engine.StageRoute:
-			if s.Via == "" {
-				continue // a drop follows
+			if s.Via == "" || s.Addr != q.to {
+				continue // a drop follows, and perhaps an ICMP error before it
 			}
 			return i.printAnswer(q, i.forwarded(q, &s))
 		}

@@ -160,8 +160,8 @@ func (f *routeFilter) fits(r *engine.Route) bool {
 		f.dev != "" && r.Dev != f.dev,
 		f.root != nil && !f.root.everything() && !within(r.Prefix, f.root.Prefix),
 		f.match != nil && !f.match.everything() && !within(f.match.Prefix, r.Prefix),
-		f.via != nil && f.via.Bits() > 0 && !(r.Via.IsValid() && f.via.Masked().Contains(r.Via)),
-		f.src != nil && f.src.Bits() > 0 && !(r.Source.IsValid() && f.src.Masked().Contains(r.Source)):
+		f.via != nil && f.via.Bits() > 0 && !f.via.Masked().Contains(r.Via),
+		f.src != nil && f.src.Bits() > 0 && !f.src.Masked().Contains(r.Source):
 		return false
 	}
 	return true

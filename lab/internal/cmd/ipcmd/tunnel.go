@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/lab/internal/words"
+	"github.com/culvert-net/culvert/lab/network"
 )
 
 func (i *ip) tunnel() error {
@@ -88,7 +89,7 @@ func (i *ip) tunnelEnd(to *netip.Addr) error {
 	}
 	a, err := address(v, inet)
 	if err != nil {
-		return exits(1, `Error: an IP address is expected rather than "%s"`, v)
+		return exits(`Error: an IP address is expected rather than "%s"`, v)
 	}
 	*to = orNone(a)
 	return nil
@@ -193,7 +194,10 @@ func (i *ip) tunnelAdd() error {
 	if err := i.readTunnelToMake(t); err != nil {
 		return err
 	}
-	const base = "tunl0"
+	if err := i.p.Sys.Net.LoadIPIP(); err != nil {
+		return err
+	}
+	const base = network.Fallback
 	failed := func(errno string) error { return words.Errorf(1, `add tunnel "%s" failed: %s`, base, errno) }
 	if t.name != "" && i.node.E.Index(t.name) != 0 || i.hasTunnel(&t.ipipWords) {
 		return failed("File exists")
@@ -238,6 +242,8 @@ func (i *ip) tunnelDelete() error {
 		return words.Errorf(1, `delete tunnel "%s" failed: No such device`, t.name)
 	case l.IPIP == nil:
 		return words.Errorf(1, `delete tunnel "%s" failed: Operation not supported`, t.name)
+	case t.name == network.Fallback:
+		return words.Errorf(1, `delete tunnel "%s" failed: Operation not permitted`, t.name)
 	}
 	return i.node.DeleteLink(t.name)
 }
@@ -250,7 +256,7 @@ func (i *ip) tunnelShow() error {
 	if t.mode {
 		name := t.name
 		if name == "" {
-			name = "tunl0"
+			name = network.Fallback
 		}
 		l, err := i.getTunnel(name)
 		if err == nil {
