@@ -11,12 +11,15 @@ import (
 	"github.com/culvert-net/culvert/lab/internal/cmd/coreutils"
 	"github.com/culvert-net/culvert/lab/internal/cmd/counters"
 	"github.com/culvert-net/culvert/lab/internal/cmd/ipcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/nccmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/nettools"
 	"github.com/culvert-net/culvert/lab/internal/cmd/pingcmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/procps"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tccmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tcpdumpcmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/tcpreplaycmd"
 	"github.com/culvert-net/culvert/lab/internal/cmd/tracecmd"
+	"github.com/culvert-net/culvert/lab/internal/cmd/traceroutecmd"
 	"github.com/culvert-net/culvert/lab/internal/sysctl"
 	"github.com/culvert-net/culvert/lab/internal/sysfs"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -26,18 +29,21 @@ import (
 func commands() proc.Table {
 	all := proc.Table{}
 	for _, topic := range []func() proc.Table{
+		arpingcmd.Commands,
 		brctl.Commands,
 		bridgecmd.Commands,
-		arpingcmd.Commands,
 		coreutils.Commands,
 		counters.Commands,
 		ipcmd.Commands,
+		nccmd.Commands,
 		nettools.Commands,
 		pingcmd.Commands,
 		procps.Commands,
 		tccmd.Commands,
-		tracecmd.Commands,
 		tcpdumpcmd.Commands,
+		tcpreplaycmd.Commands,
+		tracecmd.Commands,
+		traceroutecmd.Commands,
 	} {
 		maps.Copy(all, topic())
 	}

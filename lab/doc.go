@@ -22,13 +22,15 @@
 //	proc                  Proc (a running command), Table (commands by name), Scheduler (tasks in virtual time)
 //	internal/shell        bash, by mvdan.cc/sh/v3; jobs and pipelines are the scheduler's
 //	internal/words        what iproute2-like commands share: Args, Match, Answer, addresses
-//	internal/sysctl       /proc/sys: Keys
+//	internal/sysctl       /proc/sys: Keys; internal/sysfs is /sys/class/net
+//	internal/draw         the network as a picture
 //	internal/cmd/TOPIC    the commands, each package with a function Commands; commands.go in this directory has the list
 //
 // One thing runs at a time. A background job is a goroutine, but it runs only while it has the scheduler's baton, from one wait
 // (Proc.Sleep, Wait, Recv) to the next; and virtual time goes on only when all wait. So commands need no locks, and nothing in them
 // may use time.Now, math/rand, goroutines, or the order of a map: the same script and seed must print the same bytes. The stages of
-// a pipeline run one after the other, each to its end. When all wait for what will never come, they get a SIGINT: the user's ^C.
+// a pipeline run one after the other, each to its end. What the shell cannot do so (file descriptors above 2, coproc, PIPESTATUS)
+// is refused before the script begins. When all wait for what will never come, they get a SIGINT: the user's ^C.
 //
 // A namespace is a network.Node; its tables are those of Node.E, the engine, to be used directly. What concerns more than one engine
 // is done by Node's own methods: AddVeth, AddDummy, SetLink, MoveLink, DeleteLink. After adding any other device to an engine, call

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/culvert-net/culvert/lab/internal/draw"
 	"github.com/culvert-net/culvert/lab/internal/shell"
 	"github.com/culvert-net/culvert/lab/network"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -114,6 +115,10 @@ func lookup(env []string, name string) string {
 	}
 	return ""
 }
+
+// Draw writes a picture of the network as SVG: nodes, devices, addresses, wires, tunnels, and the way of the packets that trace has
+// shown.
+func (l *Lab) Draw(w io.Writer) error { return draw.SVG(w, l.sys.Net) }
 
 // Network returns the network that the scripts build.
 func (l *Lab) Network() *network.Network { return l.sys.Net }

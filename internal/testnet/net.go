@@ -181,7 +181,7 @@ func (n *Net) Check() {
 
 // check returns what does not add up in a node.
 func (n *Node) check() error {
-	err := n.Node.Check()
+	err := n.Check()
 	if got, want := uint64(n.Pool.InUse()), n.Held()+uint64(n.Lent); got != want {
 		err = errors.Join(err, fmt.Errorf("buffers of the pool that are out, and packets held: %d and %d should be equal", got, want))
 	}

@@ -23,6 +23,9 @@ type Device struct {
 	Kind string  // "veth" or "dummy", as 'ip -d link' has it
 	Peer *Device // of a veth end: the other; nil once that is gone
 
+	// Traced is how many traced packets the device has sent; 'lab -draw' shows their way.
+	Traced int
+
 	port  *simnet.Port
 	queue QueueStats
 }

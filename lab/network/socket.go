@@ -66,6 +66,7 @@ type Socket struct {
 	filter func(*Message) bool
 	queue  []Message
 	local  netip.AddrPort
+	peer   netip.AddrPort // see Connect
 	echoID uint16
 	lost   int
 }
@@ -88,11 +89,16 @@ func (n *Node) ListenUDP(local netip.AddrPort) (*Socket, error) {
 	s := &Socket{local: local}
 	return n.open(s, func(m *Message) bool {
 		if m.Protocol == icmp.Protocol {
-			return m.Error != nil && m.Error.Protocol == udp.Protocol && m.Error.SrcPort == local.Port()
+			return m.Error != nil && m.Error.Protocol == udp.Protocol && m.Error.SrcPort == local.Port() &&
+				(!s.peer.IsValid() || s.peer == netip.AddrPortFrom(m.Error.Dst, m.Error.DstPort))
 		}
-		return m.Protocol == udp.Protocol && m.DstPort == local.Port() && s.bound(m.Dst)
+		return m.Protocol == udp.Protocol && m.DstPort == local.Port() && s.bound(m.Dst) &&
+			(!s.peer.IsValid() || s.peer == netip.AddrPortFrom(m.Src, m.SrcPort))
 	}), nil
 }
+
+// Connect makes a UDP socket take datagrams from one sender alone. What has arrived already stays.
+func (s *Socket) Connect(peer netip.AddrPort) { s.peer = peer }
 
 // bound reports whether the socket takes what is for an address.
 func (s *Socket) bound(dst netip.Addr) bool {

@@ -42,7 +42,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 type options struct {
 	list, verbose bool
 	seed          uint64
-	pcapng        string
+	pcapng, draw  string
 }
 
 // run is main, of any files.
@@ -54,6 +54,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.verbose, "v", false, "tell what bash would not, and at the end what became of all packets")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides everything random: MAC addresses, losses, ports")
 	flags.StringVar(&o.pcapng, "pcapng", "", "write every packet at every device that it crosses to `FILE`, for Wireshark")
+	flags.StringVar(&o.draw, "draw", "", "draw the network as it is in the end, and the way of traced packets, to `FILE.svg`")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
@@ -139,5 +140,17 @@ func (o options) lab(config lab.Config, name, script string, params []string) (i
 		fmt.Fprintf(config.Stderr, "lab: %v of virtual time went by, seed %d\n", l.Network().Now(), o.seed)
 		err = errors.Join(err, l.Network().Stats(config.Stderr))
 	}
+	if o.draw != "" {
+		err = errors.Join(err, drawTo(l, o.draw))
+	}
 	return status, errors.Join(err, l.Close())
+}
+
+// drawTo writes the network's picture to a file.
+func drawTo(l *lab.Lab, name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Draw(f), f.Close())
 }

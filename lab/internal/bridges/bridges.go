@@ -81,11 +81,13 @@ func Of(n *network.Node, name string) *Bridge {
 	return b
 }
 
-// number gives ports that are new the lowest numbers that are free, and forgets those that are gone.
+// number gives ports that are new the lowest numbers that are free, in the order in which they joined, as the entries of their own
+// addresses tell; and forgets those that are gone.
 func (b *Bridge) number(n *network.Node, name string) {
 	used, here := map[int]bool{}, map[uint32]bool{}
-	for _, l := range n.E.Links() {
-		here[l.Index] = l.Master == name
+	ports, bridge := Ports(n, name), n.E.Index(name)
+	for _, l := range ports {
+		here[l.Index] = true
 	}
 	for index, p := range b.ports {
 		if !here[index] {
@@ -94,8 +96,10 @@ func (b *Bridge) number(n *network.Node, name string) {
 		}
 		used[p.Number] = true
 	}
-	for _, l := range n.E.Links() {
-		if l.Master != name || b.ports[l.Index] != nil {
+	joined := func(l engine.LinkInfo) uint64 { return n.Birth(bridge, fdb.KeyOf(0, l.MAC)).Serial }
+	slices.SortStableFunc(ports, func(a, b engine.LinkInfo) int { return cmp.Compare(joined(a), joined(b)) })
+	for _, l := range ports {
+		if b.ports[l.Index] != nil {
 			continue
 		}
 		p := &Port{Number: 1, Cost: cost(n, l), Priority: defaultPriority}

@@ -24,7 +24,7 @@ func Open(p *proc.Proc, name string, flag int) (io.ReadWriteCloser, bool, error)
 		return nil, false, nil
 	}
 	if flag&(os.O_WRONLY|os.O_RDWR) != 0 {
-		_, _, err := Find(key)
+		_, _, err := find(p.Node, key)
 		return &file{node: p.Node, key: key}, true, errno(err)
 	}
 	value, err := Get(p.Node, key)
@@ -33,19 +33,9 @@ func Open(p *proc.Proc, name string, flag int) (io.ReadWriteCloser, bool, error)
 
 // Paths returns the names of all files.
 func Paths(p *proc.Proc) []string {
-	var all []string
-	for _, k := range Keys() {
-		before, after, star := strings.Cut(k.Pattern, "*")
-		if !star {
-			all = append(all, root+k.Pattern)
-			continue
-		}
-		for _, dev := range []string{"all", "default"} {
-			all = append(all, root+before+dev+after)
-		}
-		for _, l := range p.Node.E.Links() {
-			all = append(all, root+before+l.Name+after)
-		}
+	all := Names(p.Node, true)
+	for i, name := range all {
+		all[i] = root + name
 	}
 	return all
 }

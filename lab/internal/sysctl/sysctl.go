@@ -6,19 +6,19 @@
 package sysctl
 
 import (
-	"errors"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/lab/network"
 )
 
-// Faults of a key or its value, as strerror(3) has them.
-var (
-	ErrNotFound = errors.New("No such file or directory")
-	ErrInvalid  = errors.New("Invalid argument")
-	ErrReadOnly = errors.New("Permission denied")
+// Faults of a key or its value.
+const (
+	ErrNotFound = syscall.ENOENT
+	ErrInvalid  = syscall.EINVAL
+	ErrReadOnly = syscall.EACCES
 )
 
 // Key is a key, or many that differ in the name of a device.

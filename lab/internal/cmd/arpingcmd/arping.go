@@ -31,10 +31,10 @@ type arping struct {
 	arrived proc.Event
 	queue   []received
 
-	sent, received, replies int
-	lastSent                time.Duration
-	lastMAC                 ethernet.MAC // of the last answer
-	duplicate               bool         // answers came from different stations
+	sent, received int
+	lastSent       time.Duration
+	lastMAC        ethernet.MAC // of the last answer
+	duplicate      bool         // answers came from different stations
 
 	shortest, longest, sum time.Duration
 	squares                float64

@@ -16,7 +16,6 @@ import (
 
 // show lists bridges and their ports, both by name, as in /sys/class/net.
 func (c *call) show(args []string) int {
-	c.p.Printf("bridge name\tbridge id\t\tSTP enabled\tinterfaces\n")
 	if len(args) == 0 {
 		var names []string
 		for _, l := range c.node.E.Links() {
@@ -27,7 +26,7 @@ func (c *call) show(args []string) int {
 		slices.Sort(names)
 		args = names
 	}
-	status := 0
+	status, header := 0, "bridge name\tbridge id\t\tSTP enabled\tinterfaces\n"
 	for _, name := range args {
 		l, ok := c.node.E.Link(name)
 		switch {
@@ -36,6 +35,8 @@ func (c *call) show(args []string) int {
 		case l.Kind != engine.KindBridge:
 			status = c.p.Fail(1, "device %s is not a bridge!", name)
 		default:
+			c.p.Printf("%s", header)
+			header = ""
 			c.showBridge(l)
 		}
 	}

@@ -161,7 +161,7 @@ func (b *bridge) batch() error {
 	if err != nil {
 		return words.Errorf(1, `Cannot open file "%s" for reading: %s`, name, words.Strerror(err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // was read only
 	lines, status := bufio.NewScanner(f), exitStatus(0)
 	for n := 1; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")

@@ -382,7 +382,7 @@ func (b *bridge) deleteVXLAN(e *entry) error {
 	}
 	if f.Dst.IsValid() && f.Dst != netip.IPv4Unspecified() {
 		for g := range b.node.E.FDB(f.Dev) {
-			if g.MAC == f.MAC && g.Dst == f.Dst && g.VNI == f.VNI && g.UDP == f.UDP && (f.Via == "" || b.via(g) == f.Via) {
+			if g.MAC == f.MAC && g.Dst == f.Dst && g.VNI == f.VNI && g.UDP == f.UDP && b.via(g) == f.Via {
 				f.Via = g.Via
 				return b.node.E.DeleteFDB(f)
 			}

@@ -35,18 +35,15 @@ type kind struct {
 	set  func(i *ip, l *linkWords) error // changes one
 	is   func(i *ip, l *engine.LinkInfo) bool
 	show func(i *ip, l *engine.LinkInfo) // with -d: what it prints, and a blank behind each word
-
-	slaves bool // a kind of ports: NAME_slave
-	bare   bool // has no words of its own
 }
 
 // kinds returns the kinds that the lab has.
 func kinds() []kind {
 	return []kind{
 		{name: "veth", add: addVeth, set: setVeth, is: isDevice("veth"), show: func(*ip, *engine.LinkInfo) {}},
-		{name: "dummy", add: addDummy, set: setNothing, is: isDevice("dummy"), show: func(*ip, *engine.LinkInfo) {}, bare: true},
+		{name: "dummy", add: addDummy, set: setNothing, is: isDevice("dummy"), show: func(*ip, *engine.LinkInfo) {}},
 		{name: "bridge", add: addBridge, set: setBridge, is: isKind(engine.KindBridge), show: showBridge},
-		{name: "bridge_slave", add: nil, set: setBridgePort, is: isPort, show: showBridgePort, slaves: true},
+		{name: "bridge_slave", add: nil, set: setBridgePort, is: isPort, show: showBridgePort},
 		{name: "vxlan", add: addVXLAN, set: setVXLAN, is: isKind(engine.KindVXLAN), show: showVXLAN},
 		{name: "ipip", add: addIPIP, set: setIPIP, is: isKind(engine.KindIPIP), show: showIPIP},
 	}
@@ -95,8 +92,6 @@ func (i *ip) makeLink(l *linkWords) error {
 		return answers("File exists")
 	case k == nil || k.add == nil:
 		return extack("Unknown device type.")
-	case k.bare && i.args.More():
-		return i.trailing()
 	}
 	return k.add(i, l)
 }
@@ -301,10 +296,8 @@ func (i *ip) kindly(name string, l *linkWords) (engine.LinkInfo, error) {
 	return info, nil
 }
 
+// setNothing changes a device of a kind without words of its own: iproute2 ignores them.
 func setNothing(i *ip, l *linkWords) error {
-	if i.args.More() {
-		return i.trailing()
-	}
 	_, err := i.kindly(l.kind, l)
 	return err
 }
@@ -351,20 +344,17 @@ func changeMTU(i *ip, l *linkWords) error {
 	if l.mtu == nil {
 		return nil
 	}
-	lowest, highest := i.limits(l.dev)
-	switch {
+	lowest, highest, _, none := i.mtuRange(l.dev)
+	outside := *l.mtu < lowest || *l.mtu > highest
+	switch info, _ := i.node.E.Link(l.dev); {
+	case info.IPIP != nil && none == 0 && outside: // the tunnel itself says so
+		return answers("Invalid argument")
 	case *l.mtu < lowest:
 		return extack("mtu less than device minimum.")
 	case *l.mtu > highest:
 		return extack("mtu greater than device maximum.")
 	}
 	return i.node.SetLink(l.dev, engine.LinkChange{MTU: l.mtu})
-}
-
-// limits returns the lowest and the highest MTU that a device may have.
-func (i *ip) limits(dev string) (lowest, highest int) {
-	lowest, highest, _, _ = i.mtuRange(dev)
-	return lowest, highest
 }
 
 func changeName(i *ip, l *linkWords) error {

@@ -23,13 +23,13 @@ func lookup[T any](table []keyword[T], word string) (do func(*ip, T) error, ok b
 	for _, k := range table {
 		for name := range strings.SplitSeq(k.names, "|") {
 			full, may := strings.CutSuffix(name, "*")
-			switch {
-			case full != word && !(may && short(word, full)):
-			case k.do == nil:
-				return func(*ip, T) error { return unsupported(full) }, true
-			default:
-				return k.do, true
+			if full != word && (!may || !short(word, full)) {
+				continue
 			}
+			if k.do == nil {
+				return func(*ip, T) error { return unsupported(full) }, true
+			}
+			return k.do, true
 		}
 	}
 	return nil, false

@@ -203,7 +203,7 @@ func (i *ip) tunnelAdd() error {
 		return failed("File exists")
 	}
 	l := &linkWords{node: i.node, name: t.name}
-	freeName(l, "tunl")
+	freeName(l, "ipip")
 	t.Link = engine.Link{Name: l.name}
 	if kernelName(l.name) != nil {
 		return failed("Invalid argument")

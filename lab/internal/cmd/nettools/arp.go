@@ -229,7 +229,7 @@ func (c *arpCall) set(args []string) error {
 	}
 	dev, err := c.way(e.addr, e.dev)
 	if err != nil {
-		return arpError("SIOCSARP: %s", words.Errno(err))
+		return err
 	}
 	state := neighbours.StatePermanent
 	if e.temp {
@@ -243,7 +243,7 @@ func (c *arpCall) hardware(s string) (ethernet.MAC, error) {
 	if c.useDev {
 		l, ok := c.p.Node.E.Link(s)
 		if !ok {
-			return l.MAC, arpError("arp: cannot get HW-Address for `%s': No such device.", s)
+			return l.MAC, arpError("arp: cant get HW-Address for `%s': No such device.", s)
 		}
 		return l.MAC, nil
 	}
@@ -272,7 +272,7 @@ func (c *arpCall) publish(e *entry, mac ethernet.MAC) error {
 func (c *arpCall) way(addr netip.Addr, dev string) (string, error) {
 	if dev != "" {
 		if c.p.Node.E.Index(dev) == 0 {
-			return "", errors.New("No such device")
+			return "", arpError("SIOCSARP: No such device")
 		}
 		return dev, nil
 	}
@@ -303,7 +303,11 @@ func (c *arpCall) delete(args []string) error {
 		return nil
 	}
 	dev, err := c.way(addr, e.dev)
-	if err != nil {
+	var wrong *refusal
+	switch {
+	case errors.As(err, &wrong):
+		return err
+	case err != nil:
 		return arpError("SIOCDARP(dontpub): %s", words.Errno(err))
 	}
 	if c.p.Node.E.DeleteNeigh(addr, dev) != nil {
@@ -322,7 +326,7 @@ func (c *arpCall) file(args []string) error {
 	if err != nil {
 		return arpError("arp: cannot open etherfile %s !", name)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // was read only
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")

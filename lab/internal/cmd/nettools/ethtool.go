@@ -49,7 +49,7 @@ func statistics(p *proc.Proc, l engine.LinkInfo) int {
 		peer = d.Peer.Node.E.Index(d.Peer.Name)
 	}
 	p.Printf("NIC statistics:\n     peer_ifindex: %d\n", peer)
-	for _, name := range strings.Fields(vethStatistics) {
+	for name := range strings.FieldsSeq(vethStatistics) {
 		p.Printf("     %s: 0\n", name)
 	}
 	return 0

@@ -201,7 +201,7 @@ func scaled(bytes uint64) string {
 // printShort prints a device's counters in one line.
 func printShort(p *proc.Proc, l engine.LinkInfo, label string, s engine.LinkStats) {
 	f := flagsOf(l)
-	letters := ""
+	var letters strings.Builder
 	for _, w := range []struct {
 		bit    int
 		letter string
@@ -216,13 +216,13 @@ func printShort(p *proc.Proc, l engine.LinkInfo, label string, s engine.LinkStat
 		{flagUp, "U"},
 	} {
 		if f&w.bit != 0 {
-			letters += w.letter
+			letters.WriteString(w.letter)
 		}
 	}
 	p.Printf("%-15s %5d ", label, network.MTU(l))
 	if label != l.Name {
-		p.Printf("     - no statistics available -                        %s\n", letters)
+		p.Printf("     - no statistics available -                        %s\n", letters.String())
 		return
 	}
-	p.Printf("%8d %6d %6d %-6d %8d %6d %6d %6d %s\n", s.RxPackets, s.RxErrors, s.RxDropped, 0, s.TxPackets, s.TxErrors, s.TxDropped, 0, letters)
+	p.Printf("%8d %6d %6d %-6d %8d %6d %6d %6d %s\n", s.RxPackets, s.RxErrors, s.RxDropped, 0, s.TxPackets, s.TxErrors, s.TxDropped, 0, letters.String())
 }

@@ -4,6 +4,7 @@ package procps
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"regexp"
@@ -93,6 +94,8 @@ Options:
 
 For more details see sysctl(8).`
 
+func wrongUsage(what string) error { return fmt.Errorf("sysctl: %s\n\n%s", what, usage) }
+
 // long are the long options by the letters of the short ones; those without have letters of their own here.
 var long = map[string]byte{
 	"all": 'a', "deprecated": 'D', "dry-run": 'Y', "binary": 'b', "ignore": 'e', "names": 'N', "values": 'n', "load": 'p',
@@ -111,7 +114,7 @@ func (c *call) options(args []string) (rest []string, err error) {
 			name, value, has := strings.Cut(arg[2:], "=")
 			letter, ok := long[name]
 			if !ok {
-				return nil, errors.New("sysctl: unrecognized option '" + arg + "'\n\n" + usage)
+				return nil, wrongUsage("unrecognized option '" + arg + "'")
 			}
 			if has {
 				args = slices.Insert(args, 0, value)
@@ -167,16 +170,16 @@ func (c *call) option(letter byte, args []string) ([]string, error) {
 		c.load = true
 	case 'r':
 		if len(args) == 0 {
-			return nil, errors.New("sysctl: option requires an argument -- 'r'\n\n" + usage)
+			return nil, wrongUsage("option requires an argument -- 'r'")
 		}
 		pattern, err := regexp.CompilePOSIX(args[0])
 		if err != nil {
-			return nil, errors.New("sysctl: incorrect pattern: " + err.Error())
+			return nil, fmt.Errorf("sysctl: incorrect pattern: %w", err)
 		}
 		c.pattern = pattern
 		return args[1:], nil
 	default:
-		return nil, errors.New("sysctl: invalid option -- '" + string(letter) + "'\n\n" + usage)
+		return nil, wrongUsage("invalid option -- '" + string(letter) + "'")
 	}
 	return args, nil
 }
@@ -262,7 +265,7 @@ func (c *call) show(keys []string) {
 				c.fail("permission denied on key '%s'", name)
 			}
 		case err != nil:
-			c.fail("reading key \"%s\": %v", name, err)
+			c.fail("reading key \"%s\": %s", name, words.Strerror(err))
 		case c.names:
 			c.p.Printf("%s\n", name)
 		case c.bare:
@@ -304,7 +307,7 @@ func (c *call) setOne(key, value string) error {
 	}
 	if !c.dry {
 		if err := sysctl.Set(c.p.Node, key, value); err != nil {
-			c.fail("setting key \"%s\": %v", swap(key), err)
+			c.fail("setting key \"%s\": %s", swap(key), words.Strerror(err))
 			return err
 		}
 	}
@@ -330,7 +333,7 @@ func (c *call) loadFiles(files []string) {
 			continue
 		}
 		settings = append(settings, c.read(name, f)...)
-		f.Close()
+		_ = f.Close() // was read only
 	}
 	for _, s := range settings {
 		c.set(s)
@@ -349,7 +352,7 @@ func (c *call) read(name string, f io.Reader) []setting {
 		line, lenient := strings.CutPrefix(line, "-")
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			c.p.Errorf("sysctl: %s(%d): invalid syntax, continuing...", name, n)
+			c.fail("%s(%d): invalid syntax, continuing...", name, n)
 			continue
 		}
 		settings = append(settings, setting{key: strings.TrimSpace(key), value: strings.TrimSpace(value), lenient: lenient})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/lab/internal/pcapfilter"
+	"github.com/culvert-net/culvert/lab/network"
 	"github.com/culvert-net/culvert/lab/proc"
 )
 
@@ -59,6 +60,7 @@ func run(p *proc.Proc, args []string) int {
 		p.Settle() // what happens at once belongs to the packet
 		for _, packet := range t.Packets()[shown:] {
 			printPacket(p, packet)
+			mark(p.Node, packet)
 			shown++
 		}
 	}
@@ -87,13 +89,14 @@ func readOptions(args []string) (o options, err error) {
 		case "-i":
 			o.device = value
 		case "-c":
-			o.count, err = strconv.Atoi(value)
-			if err == nil && o.count < 1 {
-				err = errors.New("COUNT is to be 1 or more")
+			if o.count, err = strconv.Atoi(value); err != nil || o.count < 1 {
+				err = errors.New("COUNT is to be a number from 1")
 			}
 		case "-w":
 			var seconds float64
-			seconds, err = strconv.ParseFloat(value, 64)
+			if seconds, err = strconv.ParseFloat(value, 64); err != nil || seconds <= 0 {
+				err = errors.New("SECONDS is to be a number above 0")
+			}
 			o.wait = time.Duration(seconds * float64(time.Second))
 		default:
 			err = errors.New("unknown option " + option)
@@ -135,5 +138,19 @@ func printPacket(p *proc.Proc, t *engine.TracedPacket) {
 	p.Printf("%s @%s\n", p.Node.Name, strconv.FormatFloat(t.Time.Seconds(), 'f', 6, 64))
 	for line := range strings.Lines(t.String()) {
 		p.Printf("  %s", line)
+	}
+}
+
+// mark counts a packet at the devices that have sent it: the one that it came from, and those that it left by.
+func mark(n *network.Node, packet *engine.TracedPacket) {
+	for i, s := range packet.Steps {
+		d := n.Device(s.Device)
+		switch {
+		case d == nil:
+		case s.Stage == engine.StageTransmit:
+			d.Traced++
+		case i == 0 && s.Stage == engine.StageReceive && d.Peer != nil:
+			d.Peer.Traced++
+		}
 	}
 }
