@@ -11,7 +11,6 @@ import (
 	"flag"
 	"os"
 	"regexp"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +23,9 @@ var repeat = flag.Int("repeat", 1, "how often the kernel runs each script of the
 
 func TestDifferential(t *testing.T) {
 	scripts(t, func(t *testing.T, s differ.Script, path string) {
+		if !needsSecond.MatchString(s.Text) {
+			t.Parallel() // they mostly sleep
+		}
 		kernel := onLinux(t, s)
 		for range *repeat - 1 {
 			report := differ.Compare(differ.Sides{Want: "first", Got: "later"}, kernel, onLinux(t, s))
@@ -38,19 +40,14 @@ func TestDifferential(t *testing.T) {
 }
 
 // needsSecond finds the scripts that need what many kernels have not got, IPIP tunnels and netem. They run on a second one, which
-// is slow: one at a time, lest a script sleep less than its commands take.
-var (
-	needsSecond = regexp.MustCompile(`\b(mode|type) ipip\b|\bnetem\b`)
-	second      sync.Mutex
-)
+// is slow: one at a time and before all others, lest a script sleep less than its commands take.
+var needsSecond = regexp.MustCompile(`\b(mode|type) ipip\b|\bnetem\b`)
 
 // onLinux runs a script on the kernel. Where that cannot be done the test is skipped, or fails, see [netnstest.Missing]; where only
 // the second kernel is missing it is skipped.
 func onLinux(t *testing.T, s differ.Script) differ.Normal {
 	t.Helper()
 	if needsSecond.MatchString(s.Text) {
-		second.Lock()
-		defer second.Unlock()
 		r, err := differ.UML{}.Run(s)
 		if errors.Is(err, errors.ErrUnsupported) {
 			t.Skip(err)

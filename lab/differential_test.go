@@ -35,8 +35,7 @@ const (
 	samplePrefix = "sample-" // of a sample's files
 )
 
-// scripts calls test for each script, with the path of its files without their extension, in parallel: on the kernel they mostly
-// sleep.
+// scripts calls test for each script, with the path of its files without their extension.
 func scripts(t *testing.T, test func(t *testing.T, s differ.Script, path string)) {
 	t.Helper()
 	all := make(map[string]differ.Script)
@@ -54,7 +53,6 @@ func scripts(t *testing.T, test func(t *testing.T, s differ.Script, path string)
 	}
 	for name, s := range all {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			test(t, s, filepath.Join(diffDir, name))
 		})
 	}
@@ -62,6 +60,7 @@ func scripts(t *testing.T, test func(t *testing.T, s differ.Script, path string)
 
 func TestGolden(t *testing.T) {
 	scripts(t, func(t *testing.T, s differ.Script, path string) {
+		t.Parallel()
 		text, err := os.ReadFile(path + goldenExt)
 		require.NoError(t, err, "go test -run TestDifferential -update makes it")
 		want, err := differ.Parse(string(text))

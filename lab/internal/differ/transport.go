@@ -43,7 +43,11 @@ func (t transport) icmp(b []byte) {
 	half := func(i int) uint16 { return binary.BigEndian.Uint16(rest[i:]) }
 	switch b[0] {
 	case echoRequest, echoReply, timestamp, timestampReply:
-		t.p.layer("icmp", append(fields, "id", t.p.ids.name(fmt.Sprint(half(0))), "seq", half(2))...)
+		asker := t.src
+		if b[0] == echoReply || b[0] == timestampReply {
+			asker = t.dst
+		}
+		t.p.layer("icmp", append(fields, "id", t.p.ids.name(fmt.Sprint(asker, half(0))), "seq", half(2))...)
 		t.p.echoed(body)
 	case unreachable, timeExceeded, parameterFault, redirect:
 		switch {

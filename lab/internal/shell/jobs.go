@@ -39,6 +39,7 @@ var internals = map[string]internal{
 	"__lab_file":    (*shell).file,
 	"__lab_checked": (*shell).checked,
 	"__lab_random":  (*shell).randomNumber,
+	"__lab_number":  (*shell).number,
 	"__lab_srandom": (*shell).randomNumber,
 	"__lab_seconds": (*shell).seconds,
 	"__lab_time":    (*shell).timeBegins,
@@ -393,6 +394,17 @@ func (sh *shell) checked(ctx context.Context, hc interp.HandlerContext, args []s
 		fmt.Fprintf(hc.Stderr, "%s: line %d: %s: write error: %s\n", sh.name, hc.Pos.Line(), args[0], words.Strerror(err))
 		return interp.ExitStatus(1)
 	}
+	return nil
+}
+
+// number prints its argument, a number of arithmetic, in decimal.
+func (sh *shell) number(_ context.Context, hc interp.HandlerContext, args []string) error {
+	n, err := parseNumber(args[0])
+	if err != nil {
+		sh.process(hc, "").Errorf("%s: invalid number", args[0])
+		return interp.ExitStatus(1)
+	}
+	fmt.Fprintln(hc.Stdout, n)
 	return nil
 }
 

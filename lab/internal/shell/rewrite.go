@@ -8,6 +8,8 @@ package shell
 //	<( X )    $( ( X ) | __lab_file )
 //	( X )     ( __lab_enter; X )
 //	time X    { __lab_time; X; __lab_timed $?; }
+//	$((0x$a)) $(($(__lab_number "0x$a"))), and constants become decimal: the interpreter knows no other numbers
+//	exec >F   { what follows it in the list } >F, for the interpreter gives up every later redirection too
 //	> FILE    > /dev/lab/line/N:FILE, for the message if FILE cannot be opened
 //	$!        $__lab_bang
 //	$RANDOM   $(__lab_random), and likewise $SECONDS; $$ and $PPID are constants
@@ -18,6 +20,7 @@ package shell
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +52,7 @@ type rewriter struct {
 func rewrite(f *syntax.File, pipes *int) error {
 	r := &rewriter{file: f.Name, pipes: pipes}
 	syntax.Walk(f, r.conditions)
+	syntax.Walk(f, redirections)
 	var path []syntax.Node
 	syntax.Walk(f, func(n syntax.Node) bool {
 		if n != nil {
@@ -99,6 +103,36 @@ func (r *rewriter) conditions(n syntax.Node) bool {
 	return true
 }
 
+// redirections finds the lists of statements, and puts what follows an exec that only redirects into a block of these redirections.
+func redirections(n syntax.Node) bool {
+	switch n := n.(type) {
+	case *syntax.File:
+		n.Stmts = redirected(n.Stmts)
+	case *syntax.Block:
+		n.Stmts = redirected(n.Stmts)
+	case *syntax.Subshell:
+		n.Stmts = redirected(n.Stmts)
+	}
+	return true
+}
+
+// redirected does so in one list. The lists in the block are found by the walk that goes on.
+func redirected(stmts []*syntax.Stmt) []*syntax.Stmt {
+	for i, s := range stmts {
+		c, ok := s.Cmd.(*syntax.CallExpr)
+		if !ok || len(c.Args) != 1 || c.Args[0].Lit() != "exec" || len(c.Assigns) > 0 || len(s.Redirs) == 0 || s.Negated || s.Background {
+			continue
+		}
+		rest := stmts[i+1:]
+		if len(rest) == 0 {
+			rest = []*syntax.Stmt{call(s.Pos(), ":")}
+		}
+		wrapped := &syntax.Stmt{Position: s.Position, Cmd: block(rest...), Redirs: s.Redirs}
+		return append(stmts[:i:i], wrapped)
+	}
+	return stmts
+}
+
 // node rewrites a node whose children are done.
 func (r *rewriter) node(n syntax.Node) {
 	switch n := n.(type) {
@@ -110,6 +144,17 @@ func (r *rewriter) node(n syntax.Node) {
 		n.Parts = r.parts(n.Parts)
 	case *syntax.DblQuoted:
 		n.Parts = r.parts(n.Parts)
+	case *syntax.ArithmExp:
+		number(n.X)
+	case *syntax.ArithmCmd:
+		number(n.X)
+	case *syntax.ParenArithm:
+		number(n.X)
+	case *syntax.UnaryArithm:
+		number(n.X)
+	case *syntax.BinaryArithm:
+		number(n.X)
+		number(n.Y)
 	}
 }
 
@@ -224,6 +269,50 @@ func (r *rewriter) parts(parts []syntax.WordPart) []syntax.WordPart {
 		}
 	}
 	return parts
+}
+
+// number rewrites a word of arithmetic that is a number, and not a decimal one.
+func number(e syntax.ArithmExpr) {
+	w, ok := e.(*syntax.Word)
+	if !ok || len(w.Parts) == 0 {
+		return
+	}
+	start, ok := w.Parts[0].(*syntax.Lit)
+	if !ok || !otherBase.MatchString(start.Value) {
+		return
+	}
+	if len(w.Parts) > 1 {
+		quoted := &syntax.Word{Parts: []syntax.WordPart{&syntax.DblQuoted{Left: w.Pos(), Right: w.Pos(), Parts: w.Parts}}}
+		s := call(w.Pos(), "__lab_number")
+		c := s.Cmd.(*syntax.CallExpr)
+		c.Args = append(c.Args, quoted)
+		w.Parts = []syntax.WordPart{substitution(w.Pos(), s)}
+	} else if n, err := parseNumber(start.Value); err == nil {
+		start.Value = strconv.FormatInt(n, 10)
+	}
+}
+
+// otherBase finds how numbers begin that are hexadecimal, octal, or of the base that they name: 0x1f, 017, 2#101.
+var otherBase = regexp.MustCompile(`^(0[0-9xX]|[0-9]+#|0$)`)
+
+// parseNumber reads a number as bash does in arithmetic.
+func parseNumber(s string) (int64, error) {
+	if base, digits, ok := strings.Cut(s, "#"); ok {
+		b, err := strconv.Atoi(base)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.ParseInt(digits, b, 64)
+	}
+	lower := strings.ToLower(s)
+	if digits, ok := strings.CutPrefix(lower, "0x"); ok {
+		n, err := strconv.ParseUint(digits, 16, 64)
+		return int64(n), err
+	}
+	if strings.HasPrefix(s, "0") {
+		return strconv.ParseInt(s, 8, 64)
+	}
+	return strconv.ParseInt(s, 10, 64)
 }
 
 // param rewrites the parameters that the interpreter would answer in its own way.

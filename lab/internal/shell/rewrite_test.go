@@ -33,6 +33,10 @@ func TestRewrite(t *testing.T) {
 		{"parameters", `echo $! $$ $RANDOM "$SECONDS" $((RANDOM % 2))`, `echo ${__lab_bang} 1000 $(__lab_random) "$(__lab_seconds)" $(($(__lab_random) % 2))`},
 		{"redirections", "a > f 2>> $g", "a > /dev/lab/line/1:f 2>> /dev/lab/line/1:$g"},
 		{"home directory", "a < ~/f", "a < ~/f"},
+		{"exec", "a; exec 2>&1; b; exec > f; c", "a; { b; { c; } > /dev/lab/line/1:f; } 2>&1"},
+		{"exec at the end", "exec 2>&1", "{ :; } 2>&1"},
+		{"exec of a command", "exec a 2>&1; b", "exec a 2>&1; b"},
+		{"numbers", "echo $((0x1f + 017 - 2#101 + 10 + 0)) $((0x$a * 1))", `echo $((31 + 15 - 5 + 10 + 0)) $(($(__lab_number "0x$a") * 1))`},
 		{"time", "time a", "{ __lab_time; a; __lab_timed $?; }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -19,11 +19,12 @@ ip -n h1 addr add 10.1.1.1/24 dev eth0
 ip netns exec h1 sysctl -qw net.ipv4.neigh.eth0.unres_qlen=1
 capture h2 eth0
 sleep 1.5
-ip netns exec h1 ping -q -c 5 -i 0.1 -W 3 10.1.1.2 &
+ip netns exec h1 ping -q -c 5 -i 0.1 -W 3 10.1.1.2 >ping.txt &
 sleep 0.8
 ip -n h1 neigh show
 ip -n h2 addr add 10.1.1.2/24 dev eth0
 wait %2
+cat ping.txt
 ip -n h1 neigh show
 sleep 1.5
 kill %1

@@ -19,10 +19,11 @@ wire sw port1 02:00:00:00:00:11 h1 eth0 02:00:00:00:01:01
 wire sw port2 02:00:00:00:00:12 h1 eth1 02:00:00:00:01:02
 ip -n sw link show br0
 ip -n sw link set br0 up
+sleep 1.5
 ip -n sw link show br0
 ip -n sw link set port1 master br0
 ip -n sw link set port2 master br0
-sleep 0.5
+sleep 1.5
 ip -n sw link show
 ip -n sw link show master br0
 ip -n sw link show type bridge

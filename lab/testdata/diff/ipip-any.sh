@@ -24,7 +24,7 @@ for i in 1 2; do
   ip -n h$i route add default via 10.$i.0.1
   ip -n n$i addr add 10.$i.0.1/24 dev pod
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
-  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
+  ip -n n$i neigh replace 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   ip netns exec n$i sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
 done
 for i in 1 2; do
@@ -41,7 +41,7 @@ capture h1 eth0
 capture n1 flannel.ipip
 capture n1 eth0
 capture h2 eth0
-sleep 1.5
+sleep 3
 ip netns exec h1 ping -c 2 -i 0.3 -W 1 10.2.0.2
 ip netns exec h1 ping -c 1 -W 1 -t 2 10.2.0.2
 ip netns exec h1 ping -c 1 -W 1 -Q 0x11 10.2.0.2

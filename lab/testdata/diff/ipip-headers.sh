@@ -24,14 +24,14 @@ for i in 1 2; do
   ip -n h$i route add default via 10.$i.0.1
   ip -n n$i addr add 10.$i.0.1/24 dev pod
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
-  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
+  ip -n n$i neigh replace 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   ip netns exec n$i sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
 done
 ip -n n2 tunnel add tun mode ipip local 192.168.0.2 remote 192.168.0.1
 ip -n n2 link set tun up
 capture n2 eth0
 capture n2 tun
-sleep 1.5
+sleep 3
 tunnel() { # the options of the device
   ip -n n1 tunnel add tun mode ipip local 192.168.0.1 remote 192.168.0.2 $1 || return
   echo "# $1"
@@ -51,6 +51,6 @@ tunnel "tos inherit"
 tunnel "pmtudisc"
 tunnel "nopmtudisc"
 tunnel "ttl 7 nopmtudisc"
-sleep 1.5
+sleep 3
 kill %1 %2
 wait

@@ -24,7 +24,7 @@ for i in 1 2; do
   ip -n h$i route add default via 10.$i.0.1
   ip -n n$i addr add 10.$i.0.1/24 dev pod
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
-  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
+  ip -n n$i neigh replace 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   ip netns exec n$i sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
 done
 for i in 1 2; do
@@ -35,7 +35,7 @@ done
 ip -n n1 link show tun
 capture h1 eth0
 capture n1 eth0
-sleep 1.5
+sleep 3
 echo "# pmtudisc"
 ip netns exec h1 ping -q -c 1 -W 1 -M do -s 1452 10.2.0.2
 ip netns exec h1 ping -c 2 -i 0.3 -W 1 -M do -s 1453 10.2.0.2
@@ -54,6 +54,6 @@ ip -n n1 tunnel show tun
 ip -n h1 route flush cache
 ip netns exec h1 ping -c 1 -W 1 -M dont -s 1400 10.2.0.2
 ip netns exec h1 ping -c 1 -W 1 -M do -s 1400 10.2.0.2
-sleep 1.5
+sleep 3
 kill %1 %2
 wait

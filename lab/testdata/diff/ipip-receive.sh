@@ -34,10 +34,10 @@ wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 ip -n n1 addr add 192.168.0.1/24 dev eth0
 ip -n n2 addr add 192.168.0.2/24 dev eth0
 ip -n n2 addr add 192.168.0.22/32 dev lo
-ip -n n2 neigh add 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
+ip -n n2 neigh replace 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
 ip netns exec n2 sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 capture n1 eth0
-sleep 1.5
+sleep 3
 reply=0000ffff00000000
 tunneled() { # OUTER-TOS SOURCE DESTINATION INNER-TOS INNER-SOURCE
   send n1 eth0 0200000000020200000000010800$(ip_packet $1 0001 0000 64 04 $2 $3 $(ip_packet $4 0002 0000 64 01 $5 10.1.1.2 $reply))
@@ -47,12 +47,12 @@ ip -n n2 tunnel add both mode ipip local 192.168.0.2 remote 192.168.0.1
 ip -n n2 tunnel add local0 mode ipip local 192.168.0.2 remote any
 ip -n n2 tunnel add remote0 mode ipip local any remote 192.168.0.1
 for t in both local0 remote0 tunl0; do ip -n n2 link set $t up; capture n2 $t; done
-sleep 1.5
+sleep 3
 tunneled 00 192.168.0.1 192.168.0.2 00 10.1.1.1
 tunneled 00 192.168.0.7 192.168.0.2 00 10.1.1.2
 tunneled 00 192.168.0.1 192.168.0.22 00 10.1.1.3
 tunneled 00 192.168.0.7 192.168.0.22 00 10.1.1.4
 for outer in 00 01 02 03; do for inner in 00 01 02 03; do tunneled $outer 192.168.0.1 192.168.0.2 $inner 10.1.1.1; done; done
-sleep 1.5
+sleep 3
 kill %1 %2 %3 %4 %5
 wait

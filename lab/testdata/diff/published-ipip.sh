@@ -25,7 +25,7 @@ ip netns exec ns2 ip a a 10.10.200.10 peer 10.10.100.10 dev tunl2
 sleep 1.5
 ip netns exec ns1 tcpdump -pne -i tunl1 -w tunl1.pcap 2>/dev/null &
 ip netns exec ns1 tcpdump -pne -i v1 -w v1.pcap 2>/dev/null &
-sleep 1
+sleep 3
 ip netns exec ns1 ping -c 2 -i 0.3 10.10.200.10
 ip netns exec ns1 ip r
 ip netns exec ns1 ip tunnel show tunl1

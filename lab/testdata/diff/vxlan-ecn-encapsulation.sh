@@ -19,7 +19,7 @@ ip -n n1 addr add 192.168.0.1/24 dev eth0
 ip -n n2 addr add 192.168.0.2/24 dev eth0
 ip -n n2 link add sink type vxlan id 1 local 192.168.0.2 dev eth0 dstport 4789
 ip -n n2 link set sink up
-ip -n n1 neigh add 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
+ip -n n1 neigh replace 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
 capture n2 eth0
 sleep 1.5
 for tos in 0 0x20 inherit; do

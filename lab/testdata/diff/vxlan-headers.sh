@@ -26,7 +26,7 @@ ip -n n2 addr add 192.168.0.2/24 dev eth0
 ip -n n2 link add sink type vxlan id 1 local 192.168.0.2 dev eth0 dstport 8472
 ip -n n2 link set sink up
 ip netns exec n1 sysctl -qw net.ipv4.ip_forward=1
-ip -n n1 neigh add 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
+ip -n n1 neigh replace 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
 capture n2 eth0
 sleep 1.5
 vx() { # the options of the device

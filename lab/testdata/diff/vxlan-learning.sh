@@ -20,8 +20,8 @@ for i in 1 2; do node n$i; done
 wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 ip -n n1 addr add 192.168.0.1/24 dev eth0
 ip -n n2 addr add 192.168.0.2/24 dev eth0
-ip -n n1 neigh add 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
-ip -n n2 neigh add 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
+ip -n n1 neigh replace 192.168.0.2 lladdr 02:00:00:00:00:02 dev eth0
+ip -n n2 neigh replace 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
 node a; node b
 for i in 1 2; do
   ip -n n$i link add vx address 02:00:00:00:0f:0$i type vxlan id 100 local 192.168.0.$i dstport 4789 dev eth0

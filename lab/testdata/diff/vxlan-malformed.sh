@@ -34,7 +34,7 @@ ip -n n2 addr add 192.168.0.2/24 dev eth0
 ip -n n2 link add vx address 02:00:00:00:0f:02 type vxlan id 1 local 192.168.0.2 dev eth0 dstport 4789
 ip -n n2 addr add 10.1.1.2/24 dev vx
 ip -n n2 link set vx up
-ip -n n2 neigh add 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
+ip -n n2 neigh replace 192.168.0.1 lladdr 02:00:00:00:00:01 dev eth0
 capture n2 vx
 capture n1 eth0
 sleep 1.5

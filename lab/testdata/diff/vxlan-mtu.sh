@@ -24,7 +24,7 @@ ip -n h route add default via 10.9.0.1
 ip -n n1 addr add 10.9.0.1/24 dev pod
 for i in 1 2; do
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
-  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
+  ip -n n$i neigh replace 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   ip -n n$i link add vx address 02:00:00:00:0f:0$i type vxlan id 1 local 192.168.0.$i remote 192.168.0.$((3 - i)) dev eth0 dstport 4789
   ip -n n$i addr add 10.1.1.$i/24 dev vx
   ip -n n$i link set vx up

@@ -31,7 +31,7 @@ for i in 1 2 3; do
   for j in 1 2 3; do
     [ $i = $j ] && continue
     ip netns exec n$i bridge fdb append 00:00:00:00:00:00 dev vx dst 192.168.0.$j
-    ip -n n$i neigh add 192.168.0.$j lladdr 02:00:00:00:01:0$j dev eth0
+    ip -n n$i neigh replace 192.168.0.$j lladdr 02:00:00:00:01:0$j dev eth0
   done
 done
 ip netns exec n1 bridge fdb show dev vx

@@ -17,7 +17,7 @@ for i in 1 2; do node n$i; done
 wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 for i in 1 2; do
   ip -n n$i addr add 192.168.0.$i/24 dev eth0
-  ip -n n$i neigh add 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
+  ip -n n$i neigh replace 192.168.0.$((3 - i)) lladdr 02:00:00:00:00:0$((3 - i)) dev eth0
   for vni in 10 20; do
     node t$vni-$i
     ip -n n$i link add vx$vni address 02:00:00:00:$vni:0$i type vxlan id $vni local 192.168.0.$i remote 192.168.0.$((3 - i)) dstport 4789 dev eth0
