@@ -195,3 +195,34 @@ func TestUsualPacketsGoTheShortWay(t *testing.T) {
 		})
 	}
 }
+
+// TestAdjacencyByAnOddWay lowers a path MTU: packets by that adjacency go the long way, which asks once why, until it is forgotten.
+func TestAdjacencyByAnOddWay(t *testing.T) {
+	e := newBurstNode(t)
+	now := burstTime
+	verdictOf := func() verdict {
+		w, x := e.first, new(burst)
+		for range 2 { // one finds the way, one goes it
+			b := packet.Of(burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.244.2.9", 100)))
+			w.begin(now)
+			w.resolveAll(x, w.st.device(e.Index("eth1")), []*packet.Buffer{b})
+			w.end()
+			e.Process(e.Index("eth1"), []*packet.Buffer{b}, now)
+		}
+		return x.flights[0].verdict
+	}
+	const vtep = 0x0a000008
+	tag := e.ends.tags[endKey(e.Index("vx1"), 0x0af40200)]
+	require.NotZero(t, tag)
+	require.Equal(t, toTunnel, verdictOf())
+	e.first.begin(now)
+	e.first.notePMTU(vtep, 1400)
+	e.first.end()
+	assert.Nil(t, e.ends.resolved.Load().find(tag))
+	assert.Equal(t, undecided, verdictOf())
+	assert.NotNil(t, e.ends.resolved.Load().find(tag), "that it is out of the ordinary is to be known")
+	now += time.Hour
+	e.Tick(now)
+	assert.Equal(t, undecided, verdictOf(), "the first packet finds that the path MTU is forgotten")
+	assert.Equal(t, toTunnel, verdictOf())
+}

@@ -191,6 +191,9 @@ func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	defer t.mu.Unlock()
 	if n.changes == changes && w.isCurrent() {
 		n.way.Store(found)
+		for _, a := range slices.Clone(n.adjacent) { // they could not use the way before
+			a.unresolve()
+		}
 	}
 	return found
 }
