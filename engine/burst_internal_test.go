@@ -34,7 +34,7 @@ var (
 
 const burstTime = time.Hour
 
-func newBurstNode(t *testing.T) *Engine {
+func newBurstNode(t *testing.T, anyPeer bool) *Engine {
 	t.Helper()
 	e, err := New(Config{Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }})
 	require.NoError(t, err)
@@ -48,6 +48,10 @@ func newBurstNode(t *testing.T) *Engine {
 	a := netip.MustParseAddr
 	p := netip.MustParsePrefix
 	vtep := a("10.0.0.8")
+	tunnel := IPIP{Link: Link{Name: "tun0", MTU: 1480, Up: true}, AnyPeer: anyPeer}
+	if !anyPeer {
+		tunnel.Peers = []netip.Addr{vtep}
+	}
 	e.SetForwarding(true)
 	ok(
 		made(e.AddPort(Port{Link: Link{Name: "eth0", MAC: eth0MAC, Up: true}})), e.AddAddr("eth0", Addr{Prefix: p("10.0.0.1/24")}),
@@ -56,8 +60,8 @@ func newBurstNode(t *testing.T) *Engine {
 		made(e.AddBridge(Bridge{Link: Link{Name: "br0", MAC: brMAC, Up: true}})), e.AddAddr("br0", Addr{Prefix: p("10.2.0.1/24")}),
 		made(e.AddVXLAN(VXLAN{Link: Link{Name: "vx7", MTU: 1450, Up: true}, VNI: 7})),
 		made(e.AddVXLAN(VXLAN{Link: Link{Name: "vx1", MAC: vx1MAC, MTU: 1450, Up: true}, VNI: 1})), e.AddAddr("vx1", Addr{Prefix: p("10.244.1.0/32")}),
-		made(e.AddIPIP(IPIP{Link: Link{Name: "tun0", MTU: 1480, Up: true}, Peers: []netip.Addr{vtep}})), e.AddAddr("tun0", Addr{Prefix: p("10.50.1.0/32")}),
-		e.SetMaster("p0", "br0"), e.SetMaster("p1", "br0"), e.SetMaster("vx7", "br0"),
+		made(e.AddIPIP(tunnel)), e.AddAddr("tun0", Addr{Prefix: p("10.50.1.0/32")}),
+		e.SetMaster("p0", "br0"), e.SetMaster("p1", "br0"), e.SetMaster("vx7", "br0"), e.SetBridgePort("vx7", BridgePort{Isolated: true}),
 		e.AddNeigh(Neigh{Addr: vtep, Dev: "eth0", MAC: vtepMAC}), e.AddNeigh(Neigh{Addr: a("10.1.0.9"), Dev: "eth1", MAC: hostMAC}),
 		e.AddNeigh(Neigh{Addr: a("10.2.0.9"), Dev: "br0", MAC: s0}), e.AddNeigh(Neigh{Addr: a("10.244.2.0"), Dev: "vx1", MAC: farMAC}),
 		e.AddFDB(FDBEntry{MAC: s0, Dev: "p0", Master: true, Flags: fdb.Static}), e.AddFDB(FDBEntry{MAC: s1, Dev: "p1", Master: true, Flags: fdb.Static}),
@@ -103,7 +107,13 @@ func fromVTEP(protocol uint8, payload []byte) []byte {
 func inIPIP(p []byte) []byte { return fromVTEP(ipip.Protocol, p) }
 
 func TestUsualPacketsGoTheShortWay(t *testing.T) {
-	e := newBurstNode(t)
+	for _, anyPeer := range []bool{false, true} {
+		usualPackets(t, newBurstNode(t, anyPeer))
+	}
+}
+
+func usualPackets(t *testing.T, e *Engine) {
+	t.Helper()
 	up := func(dst string, size int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, size)) }
 	host := func(dst string, size int) []byte {
 		return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", dst, size))
@@ -198,7 +208,7 @@ func TestUsualPacketsGoTheShortWay(t *testing.T) {
 
 // TestAdjacencyByAnOddWay lowers a path MTU: packets by that adjacency go the long way, which asks once why, until it is forgotten.
 func TestAdjacencyByAnOddWay(t *testing.T) {
-	e := newBurstNode(t)
+	e := newBurstNode(t, true)
 	now := burstTime
 	verdictOf := func() verdict {
 		w, x := e.first, new(burst)
