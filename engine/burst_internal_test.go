@@ -29,7 +29,7 @@ import (
 var (
 	eth0MAC, eth1MAC, brMAC, vx1MAC = MACOf(0x020000000001), MACOf(0x020000000002), MACOf(0x020000000003), MACOf(0x020000000004)
 	vtepMAC, hostMAC, farMAC        = MACOf(0x020000000108), MACOf(0x020000000109), MACOf(0x020000000110)
-	s0, s1, r0                      = MACOf(0x020000000200), MACOf(0x020000000201), MACOf(0x020000000202)
+	s0, s1, r0, p1MAC               = MACOf(0x020000000200), MACOf(0x020000000201), MACOf(0x020000000202), MACOf(0x020000000205)
 )
 
 const burstTime = time.Hour
@@ -56,14 +56,16 @@ func newBurstNode(t *testing.T, anyPeer bool) *Engine {
 	ok(
 		made(e.AddPort(Port{Link: Link{Name: "eth0", MAC: eth0MAC, Up: true}})), e.AddAddr("eth0", Addr{Prefix: p("10.0.0.1/24")}),
 		made(e.AddPort(Port{Link: Link{Name: "eth1", MAC: eth1MAC, Up: true}})), e.AddAddr("eth1", Addr{Prefix: p("10.1.0.1/24")}),
-		made(e.AddPort(Port{Link: Link{Name: "p0", Up: true}})), made(e.AddPort(Port{Link: Link{Name: "p1", Up: true}})),
+		made(e.AddPort(Port{Link: Link{Name: "p0", Up: true}})), made(e.AddPort(Port{Link: Link{Name: "p1", MAC: p1MAC, Up: true}})),
 		made(e.AddBridge(Bridge{Link: Link{Name: "br0", MAC: brMAC, Up: true}})), e.AddAddr("br0", Addr{Prefix: p("10.2.0.1/24")}),
 		made(e.AddVXLAN(VXLAN{Link: Link{Name: "vx7", MTU: 1450, Up: true}, VNI: 7})),
 		made(e.AddVXLAN(VXLAN{Link: Link{Name: "vx1", MAC: vx1MAC, MTU: 1450, Up: true}, VNI: 1})), e.AddAddr("vx1", Addr{Prefix: p("10.244.1.0/32")}),
 		made(e.AddIPIP(tunnel)), e.AddAddr("tun0", Addr{Prefix: p("10.50.1.0/32")}),
 		e.SetMaster("p0", "br0"), e.SetMaster("p1", "br0"), e.SetMaster("vx7", "br0"), e.SetBridgePort("vx7", BridgePort{Isolated: true}),
 		e.AddNeigh(Neigh{Addr: vtep, Dev: "eth0", MAC: vtepMAC}), e.AddNeigh(Neigh{Addr: a("10.1.0.9"), Dev: "eth1", MAC: hostMAC}),
-		e.AddNeigh(Neigh{Addr: a("10.2.0.9"), Dev: "br0", MAC: s0}), e.AddNeigh(Neigh{Addr: a("10.244.2.0"), Dev: "vx1", MAC: farMAC}),
+		e.AddNeigh(Neigh{Addr: a("10.2.0.9"), Dev: "br0", MAC: s0}),
+		e.AddNeigh(Neigh{Addr: a("10.2.0.5"), Dev: "br0", MAC: p1MAC}), e.AddNeigh(Neigh{Addr: a("10.2.0.4"), Dev: "br0", MAC: brMAC}),
+		e.AddNeigh(Neigh{Addr: a("10.2.0.3"), Dev: "br0", MAC: MACOf(0x020000000999)}), e.AddNeigh(Neigh{Addr: a("10.244.2.0"), Dev: "vx1", MAC: farMAC}),
 		e.AddFDB(FDBEntry{MAC: s0, Dev: "p0", Master: true, Flags: fdb.Static}), e.AddFDB(FDBEntry{MAC: s1, Dev: "p1", Master: true, Flags: fdb.Static}),
 		e.AddFDB(FDBEntry{MAC: r0, Dev: "vx7", Master: true, Flags: fdb.Static}), e.AddFDB(FDBEntry{MAC: r0, Dev: "vx7", Dst: vtep}),
 		e.AddFDB(FDBEntry{MAC: farMAC, Dev: "vx1", Dst: vtep}),
@@ -152,6 +154,9 @@ func usualPackets(t *testing.T, e *Engine) {
 		"eth1": {
 			{"to a station", host("10.2.0.9", 1450), toStation},
 			{"to a station, too long", host("10.2.0.9", 1451), undecided}, // br0 has vx7's MTU
+			{"to the bridge's own address", host("10.2.0.4", 100), undecided},
+			{"to the address of a port", host("10.2.0.5", 100), undecided},
+			{"to a station that nobody heard", host("10.2.0.3", 100), undecided},
 			{"by a station", host("10.61.0.9", 1450), toStation},
 			{"to a neighbour", host("10.0.0.8", 1500), toNeighbour},
 			{"to a neighbour, too long", host("10.0.0.8", 1501), undecided},
@@ -184,10 +189,6 @@ func usualPackets(t *testing.T, e *Engine) {
 				for _, f := range flows {
 					p := e.pool.Get()
 					require.NoError(t, p.SetBytes(f.frame))
-					_, err := p.Prepend(p.Headroom() - needRoom)
-					require.NoError(t, err)
-					copy(p.Bytes(), f.frame)
-					require.NoError(t, p.Truncate(len(f.frame)))
 					b = append(b, p)
 				}
 				return b

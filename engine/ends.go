@@ -77,7 +77,7 @@ type way struct {
 	mtu     int           // of outer packets
 	expires time.Duration // when mtu may be no longer right
 	local   bool          // the remote end is the node itself
-	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is
+	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is; not if local, nor if there is a path
 
 	vxlan vxlan.Encapsulator
 	ipip  ipip.Encapsulator
