@@ -36,6 +36,10 @@ func (x *burstWorld) embellish() {
 	if x.chance(0.3) {
 		x.try(x.e.SetAgeing("br0", 3*time.Second))
 	}
+	if x.chance(0.2) { // a VTEP behind a bridge
+		x.try(x.e.ReplaceRoute(engine.Route{Prefix: net4("10.0.0.11/32"), Via: quad("10.20.0.10"), Dev: "br0"}))
+	}
+	x.try(x.e.SetGlobal(engine.Global{PMTUExpires: oneOf(x.r, []time.Duration{0, 3 * time.Second}), MinPMTU: 600}))
 	for _, d := range []string{"br0", "br0", "flannel.1", "tunl0", "tunl1", "vx0"} {
 		if x.chance(0.15) {
 			x.changeTap(d)
