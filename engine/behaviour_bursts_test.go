@@ -221,3 +221,54 @@ func TestBehaviourPathMTUInsideATunnel(t *testing.T) {
 	r.single("eth0", frame).wantICMP(t, 3, 4, eth0Addr, near)
 	assert.Equal(t, uint16(1300-20-20), r.out[0].icmp.Seq, "MTU")
 }
+
+// TestBehaviourHeaderInOptions hides an IPv4 header in the options of an outer packet, where that of the inner one is in others.
+func TestBehaviourHeaderInOptions(t *testing.T) {
+	r := newIPIP(t, engine.IPIP{})
+	inner := datagram{src: podThere, dst: podHere}.packet()
+	fake := ether(ens33MAC, k8s2MAC, etherIPv4, datagram{src: podThere, dst: "10.244.0.4", tos: 20, proto: 200}.packet()) // option 69, 20 bytes
+	fake = resummed(fake)[14:]
+	f := inIPIP(ipipThere, inner)
+	f = append(f[:34:34], append(fake, inner...)...)
+	f[14], f[16], f[17] = 0x4a, byte((len(f)-14)>>8), byte(len(f)-14)
+	assert.Equal(t, podHere, r.single("ens33", resummed(f)).dst())
+}
+
+// TestBehaviourStationMovesAndIsAnswered lets stations turn up elsewhere with packets that are routed back to them: they follow
+// their station.
+func TestBehaviourStationMovesAndIsAnswered(t *testing.T) {
+	t.Run("behind a VTEP", func(t *testing.T) {
+		r := newRouter(t)
+		r.vxlan("vx", mac6(0xe1), engine.VXLAN{VNI: 7, Local: addr4(eth0Addr)})
+		r.addr("vx", "10.77.0.1/24")
+		r.neigh("10.77.0.2", mac6(0xf1), "vx")
+		r.route("10.78.0.0/16", "10.77.0.2", "vx")
+		for i := range byte(8) {
+			vtep := netip.AddrFrom4([4]byte{10, 0, 0, 100 + i%3}).String()
+			if i < 3 {
+				r.neigh(vtep, mac6(0x60+i), "eth0")
+			}
+			inner := datagram{src: "10.77.0.2", dst: "10.78.0.1"}.frame(mac6(0xe1), mac6(0xf1))
+			outer := datagram{src: vtep, dst: eth0Addr, dport: portLinux, noSum: true, payload: vxlanHeader(7, inner)}.frame(eth0MAC, mac6(0x60+i%3))
+			for _, s := range r.in("eth0", outer, outer) {
+				assert.Equal(t, vtep, s.dst())
+			}
+			assert.Len(t, r.out, 2)
+		}
+	})
+	t.Run("at a port", func(t *testing.T) {
+		r := newBridge(t)
+		r.SetForwarding(true)
+		r.addr("br0", "10.77.0.1/24")
+		r.neigh("10.77.0.2", sta0, "br0")
+		r.route("10.78.0.0/16", "10.77.0.2", "br0")
+		l, _ := r.Link("br0")
+		for i := range 8 {
+			port := []string{"p0", "p1"}[i%2]
+			f := datagram{src: "10.77.0.2", dst: "10.78.0.1"}.frame(l.MAC, sta0)
+			r.in(port, f, f)
+			assert.Equal(t, map[engine.Reason]uint64{}, r.drops())
+			assert.Equal(t, []string{port, port}, devices(r.out))
+		}
+	})
+}

@@ -20,16 +20,13 @@ import (
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
-	"github.com/culvert-net/culvert/vxlan"
 )
 
 const (
 	burstSize = 64 // packets that are resolved together
 	// maxResolves is how often a burst is resolved, as packets change tables.
 	maxResolves = 4
-	// needRoom is the headroom that packets must have so that nothing that is put in front of them can fail.
-	needRoom = vxlan.Overhead + ethernet.HeaderLen
-	maxFrame = 1<<16 - 1 // bytes
+	maxFrame    = 1<<16 - 1 // bytes
 )
 
 // verdict is how a packet ends.

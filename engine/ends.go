@@ -75,9 +75,9 @@ type way struct {
 	next    uint32 // next hop on it
 	src     uint32
 	mtu     int           // of outer packets
-	expires time.Duration // when mtu may be no longer right
+	expires time.Duration // when mtu, a path's, is no longer right
 	local   bool          // the remote end is the node itself
-	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is
+	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is; not if local, nor if there is a path
 
 	vxlan vxlan.Encapsulator
 	ipip  ipip.Encapsulator
@@ -191,6 +191,9 @@ func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	defer t.mu.Unlock()
 	if n.changes == changes && w.isCurrent() {
 		n.way.Store(found)
+		for _, a := range slices.Clone(n.adjacent) { // they could not use the way before
+			a.unresolve()
+		}
 	}
 	return found
 }
@@ -382,8 +385,8 @@ func (w *Worker) setMTU(found *way, path *route.Path, od *device, remote uint32)
 	if w.e.pmtus.Empty() {
 		return
 	}
-	if m := w.e.pmtus.Lookup(remote, w.now); m != 0 && m < found.mtu {
-		found.mtu, found.expires = m, w.now+time.Second // then it is asked for again
+	if m, until := w.e.pmtus.LookupUntil(remote, w.now); m != 0 && m < found.mtu {
+		found.mtu, found.expires = m, until
 	}
 }
 

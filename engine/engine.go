@@ -304,6 +304,7 @@ func (w *Worker) end() {
 		w.drain()
 		w.flush()
 		w.ask()
+		w.heard = 0 // callbacks may have made the tables forget it
 	}
 	w.publish()
 	w.busy = false

@@ -4,18 +4,22 @@ package engine_test
 // things, and changes of everything between bursts and from callbacks. Faults of changes do not matter, but must be the same.
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/culvert-net/culvert/arp"
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/reference"
+	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/route"
 	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -32,6 +36,21 @@ func (x *burstWorld) embellish() {
 	if x.chance(0.3) {
 		x.try(x.e.SetAgeing("br0", 3*time.Second))
 	}
+	if x.chance(0.2) { // a VTEP behind a bridge
+		x.try(x.e.ReplaceRoute(engine.Route{Prefix: net4("10.0.0.11/32"), Via: quad("10.20.0.10"), Dev: "br0"}))
+	}
+	x.try(x.e.SetGlobal(engine.Global{PMTUExpires: oneOf(x.r, []time.Duration{0, 3 * time.Second}), MinPMTU: 600}))
+	for _, d := range []string{"br0", "br0", "flannel.1", "tunl0", "tunl1", "vx0"} {
+		if x.chance(0.15) {
+			x.changeTap(d)
+		}
+		if x.chance(0.15) {
+			x.changeConf(d)
+		}
+		if x.chance(0.1) {
+			x.try(x.e.SetLink(d, engine.LinkChange{Promisc: engine.Set(true)}))
+		}
+	}
 	if x.chance(0.4) {
 		x.extraVXLAN(9, "br0", engine.VXLAN{})
 	}
@@ -45,14 +64,15 @@ func (x *burstWorld) embellish() {
 
 // extraVXLAN adds a VXLAN device: a port of a bridge, or one with routes.
 func (x *burstWorld) extraVXLAN(vni uint32, master string, v engine.VXLAN) {
-	name := fmt.Sprintf("vx%d", vni)
+	name, group := fmt.Sprintf("vx%d", vni), ethernet.MAC{1, 2, 3, 4, 5, 6}
 	v.Link = engine.Link{Name: name, MAC: macAt(6, 1, int(vni)), MTU: 1400, Up: true}
 	v.VNI, v.DstPort, v.UDPChecksum, v.NoLearning = vni, 8472, x.chance(0.3), x.chance(0.3)
 	if _, err := x.e.AddVXLAN(v); err != nil {
 		x.try(err)
 		return
 	}
-	x.vnis, x.macs = append(x.vnis, vni), append(x.macs, v.MAC)
+	x.vnis, x.macs = append(x.vnis, vni), append(x.macs, v.MAC, v.MAC)
+	x.try(x.e.AppendFDB(engine.FDBEntry{MAC: group, Dev: name, Dst: oneOf(x.r, x.vteps)}))
 	for k := range 3 {
 		mac := macAt(7, int(vni), k)
 		x.inner, x.macs = append(x.inner, mac), append(x.macs, mac)
@@ -117,6 +137,51 @@ func (x *burstWorld) tooBig() []byte {
 	b, err := f.Append(nil)
 	x.do(err)
 	return append(b, x.ipPacket(h.ip, x.local, icmp.Protocol, m)...)
+}
+
+// twist makes one field of a frame, or of what is tunnelled in it, what it should not be, with checksums that are right. Raw ports
+// receive these too.
+func (x *burstWorld) twist(b []byte) {
+	const ip, inIPIP, inVXLAN = ethernet.HeaderLen, ethernet.HeaderLen + ipip.OverheadIP, ethernet.HeaderLen + vxlan.Overhead
+	at := ip
+	if len(b) > inVXLAN+ipv4.HeaderLen && x.chance(0.6) {
+		switch b[ip+9] {
+		case ipv4.ProtocolUDP:
+			at = inVXLAN
+		case ipv4.ProtocolIPIP:
+			at = inIPIP
+		}
+	}
+	if len(b) < at+ipv4.HeaderLen {
+		return
+	}
+	h := b[at : at+ipv4.HeaderLen]
+	special := oneOf(x.r, append([]netip.Addr{quad("127.0.0.9"), quad("224.0.0.9"), quad("0.0.0.9"), quad("240.0.0.9")}, x.addrs...)).As4()
+	short := uint16(x.r.IntN(64))
+	switch x.r.IntN(9) {
+	case 0, 1:
+		copy(h[12:], special[:])
+	case 2:
+		copy(h[16:], special[:])
+	case 3:
+		binary.BigEndian.PutUint16(h[2:], short)
+	case 4:
+		h[0] = oneOf(x.r, []uint8{0x05, 0x44, 0x46, 0x65})
+	case 5:
+		binary.BigEndian.PutUint16(b[at-2:], oneOf(x.r, []uint16{ethernet.TypeARP, 0x86dd, 0x88cc})) // of an Ethernet header in front
+	case 6:
+		copy(b[at-8:at-2], []byte{1, 2, 3, 4, 5, 6}) // likewise
+	case 7:
+		if at == inVXLAN {
+			binary.BigEndian.PutUint16(b[ip+ipv4.HeaderLen+4:], short)
+		}
+	case 8:
+		h[6] ^= 1 << x.r.IntN(8)
+	}
+	for _, at := range []int{at, ip} {
+		binary.BigEndian.PutUint16(b[at+10:], 0)
+		binary.BigEndian.PutUint16(b[at+10:], checksum.Of(b[at:at+ipv4.HeaderLen]))
+	}
 }
 
 // Callbacks.
@@ -193,7 +258,7 @@ func (x *burstWorld) maybeAct(w *engine.Worker, share float64) {
 
 // upheavals changes the node, or not.
 func (x *burstWorld) upheavals() {
-	for n := x.r.IntN(8); n > 4; n-- {
+	for n := x.r.IntN(8); n > 3; n-- {
 		x.upheaval()
 	}
 }
@@ -274,9 +339,14 @@ func (x *burstWorld) changeRoute() {
 		p = net4("10.0.0.%d/32", 10+x.r.IntN(3)) // a VTEP's
 	}
 	h := x.etherHost()
-	switch x.r.IntN(5) {
+	own := engine.Route{Prefix: netip.PrefixFrom(x.local, 32), Type: route.Local, Dev: "eth0"}
+	switch x.r.IntN(8) {
 	case 0:
 		x.try(x.e.DeleteRoute(engine.Route{Prefix: p}))
+	case 3:
+		x.try(x.e.DeleteRoute(own))
+	case 4, 5:
+		x.try(x.e.ReplaceRoute(own))
 	case 1:
 		x.try(x.e.ReplaceRoute(x.multipath(p)))
 	case 2:

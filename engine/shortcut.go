@@ -178,11 +178,13 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	}
 	y := w.to(d, remote)
 	i := t.index.Load(endKey(d.index, remote))
-	if i == 0 || y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
+	if i == 0 {
 		return nil
 	}
 	var r *resolved
-	if d.ipip != nil {
+	if y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
+		r = &resolved{} // nothing fits, so that nobody tries again before the way changes
+	} else if d.ipip != nil {
 		x := &resolvedIPIP{encap: y.ipip}
 		r, x.kind, x.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
