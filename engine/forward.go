@@ -252,11 +252,11 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 		w.forwardBig(d, od, b, hop, mtu)
 		return
 	}
-	if od == d && d.conf.SendRedirects {
-		w.redirect(d, b, hop)
-	}
 	w.total.Counters[IPForwDatagrams]++
 	decrementTTL(h)
+	if od == d && d.conf.SendRedirects {
+		w.redirect(d, b, hop) // it quotes the packet with the TTL that it goes on with: ip_forward in Linux
+	}
 	if h[0] != 0x45 {
 		w.recordWay(od, hop.Gateway, b.Bytes())
 	}
