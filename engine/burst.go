@@ -267,9 +267,7 @@ func (w *Worker) routed(f *flight, b *packet.Buffer) {
 	if f.raw {
 		_, _ = b.Prepend(ethernet.HeaderLen) // where the outer header was
 	}
-	if n := int(f.total) + ethernet.HeaderLen; n != b.Len() {
-		_ = b.Truncate(n) // Ethernet's padding
-	}
+	_ = b.Truncate(int(f.total) + ethernet.HeaderLen) // Ethernet's padding
 	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(b.Bytes())
 	decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
 	from := f.to.mac
