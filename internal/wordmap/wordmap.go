@@ -162,11 +162,12 @@ func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 		}
 		values[i] = V(value)
 	}
-	if missed > 0 { // in the first bucket of their search
-		for i, k := range keys {
-			if values[i] == 0 {
-				values[i] = V(v.load(uint64(k)))
-			}
+	if missed == 0 { // in the first bucket of their search
+		return
+	}
+	for i, k := range keys {
+		if key := uint64(k); values[i] == 0 && (v.goesOn(key*seed>>shift) || v.old != nil) {
+			values[i] = V(v.load(key))
 		}
 	}
 }
