@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-net/culvert/arp"
@@ -125,7 +126,7 @@ func (x *burstWorld) multipath(p netip.Prefix) engine.Route {
 func (x *burstWorld) tooBig() []byte {
 	vtep, h := oneOf(x.r, x.vteps), x.hosts[0]
 	body := make([]byte, 8)
-	protocol := uint8(ipv4.ProtocolIPIP)
+	protocol := ipv4.ProtocolIPIP
 	if x.chance(0.5) {
 		protocol = ipv4.ProtocolUDP
 		_, _ = udp.Fields{SrcPort: 40000, DstPort: 8472}.Put(body, 1400)
@@ -431,7 +432,7 @@ func (x *burstWorld) changePeer() {
 	if p.Dev == "flannel.1" {
 		p.Gateway, p.MAC = quad("10.90.0.0"), macAt(7, 9, x.r.IntN(2))
 	}
-	x.addrs = append(x.addrs[:len(x.addrs):len(x.addrs)], quad("10.90.%d.9", x.r.IntN(2)))
+	x.addrs = append(slices.Clip(x.addrs), quad("10.90.%d.9", x.r.IntN(2)))
 	x.try(x.e.SetPeer(p))
 }
 
