@@ -19,6 +19,8 @@ import (
 // maxQueue is how many packets wait to be shown; there are more only if a capture is never shown any time.
 const maxQueue = 1 << 16
 
+const loopback = "lo"
+
 // device is what the taps of one device, or of all, have seen.
 type device struct {
 	c       *capture
@@ -73,11 +75,15 @@ func (d *device) see(f network.Frame) {
 		k.bytes = cook(f)
 		k.wireLen = len(k.bytes)
 	}
-	if d.c.matches(k) {
-		k.bytes = bytes.Clone(k.bytes)
-		d.queue = append(d.queue, k)
-		d.arrived.Notify()
+	if !d.c.matches(k) {
+		return
 	}
+	if f.Dev == loopback { // taps show what it receives alone, but the filter has seen it sent too
+		d.c.matched++
+	}
+	k.bytes = bytes.Clone(k.bytes)
+	d.queue = append(d.queue, k)
+	d.arrived.Notify()
 }
 
 func (d *device) linkType() linkType { return d.link }

@@ -143,15 +143,18 @@ func (c *capture) take(k packet) error {
 	return nil
 }
 
-// matches applies -Q and the filter.
+// matches applies the filter, and then -Q, which is not counted.
 func (c *capture) matches(k packet) bool {
-	if c.o.direction == "in" && k.out || c.o.direction == "out" && !k.out {
-		return false
-	}
 	if !c.filter.Match(pcapfilter.Packet{Bytes: k.bytes, WireLen: k.wireLen, Out: k.out}) {
 		return false
 	}
 	c.matched++
+	switch c.o.direction {
+	case "in":
+		return !k.out
+	case "out":
+		return k.out
+	}
 	return true
 }
 

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/pcapfile"
+	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/lab/internal/getopt"
 	"github.com/culvert-net/culvert/lab/internal/words"
 	"github.com/culvert-net/culvert/lab/proc"
@@ -40,10 +42,20 @@ type replay struct {
 	start       time.Duration // of the first packet
 	sent, bytes int
 	failed      int
+
+	flows          map[flow]bool
+	inFlow, noFlow int // packets
+}
+
+// flow is what tells flows from each other, for the summary.
+type flow struct {
+	protocol uint8
+	src, dst [4]byte
+	ports    [4]byte // of ICMP: type and code
 }
 
 func run(p *proc.Proc, args []string) int {
-	r := &replay{p: p, multiplier: 1, loops: 1}
+	r := &replay{p: p, multiplier: 1, loops: 1, flows: map[flow]bool{}}
 	if status, ok := r.options(args); !ok {
 		return status
 	}
@@ -192,13 +204,36 @@ func (r *replay) packet(k pcapfile.Packet, at time.Duration) error {
 	r.p.Settle()
 	r.sent++
 	r.bytes += len(k.Data)
+	r.count(k.Data)
 	if r.sent == r.limit {
 		return errLimit
 	}
 	return nil
 }
 
-// summary prints what was sent, without the flows, which are tcpreplay's own to count.
+// count notes a frame's flow. As tcpreplay, it takes a later fragment's first bytes for the header that they are not.
+func (r *replay) count(frame []byte) {
+	_, packet, err := ethernet.Parse(frame)
+	if err != nil {
+		return
+	}
+	ip, payload, err := ipv4.Parse(packet)
+	if err != nil {
+		r.noFlow++
+		return
+	}
+	f := flow{protocol: ip.Protocol(), src: ip.Src(), dst: ip.Dst()}
+	switch f.protocol {
+	case ipv4.ProtocolTCP, ipv4.ProtocolUDP:
+		copy(f.ports[:], payload)
+	case ipv4.ProtocolICMP:
+		copy(f.ports[:2], payload)
+	}
+	r.flows[f] = true
+	r.inFlow++
+}
+
+// summary prints what was sent.
 func (r *replay) summary() {
 	took := (r.p.Now() - r.start).Seconds()
 	text := fmt.Sprintf("%.6f", took)
@@ -206,9 +241,9 @@ func (r *replay) summary() {
 		text = fmt.Sprintf("%.2f", took)
 	}
 	r.p.Printf("Actual: %d packets (%d bytes) sent in %s seconds\n", r.sent, r.bytes, text)
-	var bps, mbps, pps float64
+	var bps, mbps, pps, fps float64
 	if took > 0 {
-		bps, pps = float64(r.bytes)/took, float64(r.sent)/took
+		bps, pps, fps = float64(r.bytes)/took, float64(r.sent)/took, float64(len(r.flows))/took
 		mbps = bps * 8 / 1e6
 	}
 	precision := 2
@@ -216,6 +251,7 @@ func (r *replay) summary() {
 		precision = 3
 	}
 	r.p.Printf("Rated: %s Bps, %s Mbps, %s pps\n", down(bps, 1), down(mbps, precision), down(pps, 2))
+	r.p.Printf("Flows: %d flows, %s fps, %d unique flow packets, %d unique non-flow packets\n", len(r.flows), down(fps, 2), r.inFlow, r.noFlow)
 	r.p.Printf("Statistics for network device: %s\n\tSuccessful packets:        %d\n\tFailed packets:            %d\n"+
 		"\tTruncated packets:         0\n\tRetried packets (ENOBUFS): 0\n\tRetried packets (EAGAIN):  0\n", r.device, r.sent, r.failed)
 }
