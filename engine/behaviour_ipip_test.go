@@ -152,6 +152,13 @@ func TestBehaviour11PathMTU(t *testing.T) {
 		assert.Equal(t, uint16(1480), inner.ip.Length)
 		assert.Equal(t, uint8(63), inner.ip.TTL)
 	})
+	t.Run("nopmtudisc, but the inner packet's DF is the outer one's", func(t *testing.T) {
+		r := newIPIP(t, engine.IPIP{NoPMTUDisc: true})
+		narrow(r)
+		s := r.one("pods", fromPod(datagram{df: true, size: 1381}))
+		s.wantICMP(t, 3, 4, "10.244.0.1", podHere)
+		assert.Equal(t, uint16(1380), s.icmp.Seq)
+	})
 }
 
 func TestBehaviour12RemoteAny(t *testing.T) {

@@ -236,6 +236,7 @@ func TestBehaviourRedirects(t *testing.T) {
 		}
 		s.wantICMP(t, 5, 1, eth0Addr, near)
 		assert.Equal(t, []byte{10, 0, 0, 8}, s.icmp.Contents[4:8], "the shorter way")
+		assert.Equal(t, uint8(63), s.icmp.Payload[8], "TTL of the quoted packet, as it went on")
 	}
 }
 

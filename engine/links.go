@@ -806,11 +806,12 @@ func (s *state) info(d *device) LinkInfo {
 	case d.bridge != nil:
 		i.Bridge = Set(d.bridge.made)
 		i.Bridge.Link = l
-		i.Carrier = !d.bridge.had || slices.ContainsFunc(d.bridge.ports, func(p uint32) bool {
+		alone := !d.bridge.had && !d.fixedMAC // a new address makes Linux look for the ports too (br_stp_change_bridge_id)
+		i.Carrier = alone || slices.ContainsFunc(d.bridge.ports, func(p uint32) bool {
 			port := s.device(p)
 			return port != nil && port.running
 		})
-		i.Unknown = !d.bridge.had
+		i.Unknown = alone
 	case d.vxlan != nil:
 		i.VXLAN = Set(d.vxlan.made)
 		i.VXLAN.Link = l

@@ -304,21 +304,28 @@ func (w *Worker) packetHash(b *packet.Buffer) uint32 {
 	return b.Hash()
 }
 
-// ipipFits decides about a packet that is too large for the tunnel (tnl_update_pmtu): its sender is told if it set DF.
+// ipipFits decides about a packet that is too large for the tunnel (tnl_update_pmtu): its sender is told if it set DF. What the
+// path of the outer packet allows counts if that will bear DF, as it always does with PMTU discovery.
 func (w *Worker) ipipFits(d *device, y *way, b *packet.Buffer) bool {
-	mtu := y.mtu - ipip.OverheadIP
-	if d.ipip.made.NoPMTUDisc {
-		mtu = d.mtu
+	p := b.Bytes()
+	discover := !d.ipip.made.NoPMTUDisc || outerDF(p)
+	mtu := d.mtu
+	if discover {
+		mtu = y.mtu - ipip.OverheadIP
 	}
 	if b.Len() <= mtu {
 		return true
 	}
-	p := b.Bytes()
 	if gso, _ := b.GSO(); gso != packet.GSONone {
 		return true
 	}
+<<<<<<< HEAD
 	if w.dry == nil && !d.ipip.made.NoPMTUDisc && mtu > 0 {
 		w.notePMTU(binary.BigEndian.Uint32(p[16:]), mtu)
+=======
+	if w.dry == nil && discover && mtu > 0 {
+		w.e.pmtus.Learn(binary.BigEndian.Uint32(p[16:]), mtu, w.now)
+>>>>>>> 75b5362d4390d10dc26cc92ad2065c19af7a1bff
 	}
 	if !outerDF(p) {
 		return true

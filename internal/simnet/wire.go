@@ -38,6 +38,10 @@ type Port struct {
 	// nil. The frame is shared: nobody may change it.
 	Sent func(frame []byte, lost bool)
 
+	// Takes is asked of each frame that the other end sends whether the port takes it, before the faults meet it; nil: all are
+	// taken.
+	Takes func(frame []byte) bool
+
 	// Left is told of each frame when the faults let it go, behind latency and rate; may be nil. The frame is shared.
 	Left func(frame []byte)
 
@@ -118,7 +122,7 @@ func (p *Port) send(to *Port, frame []byte) {
 	if p.Sent != nil {
 		p.Sent(frame, lost)
 	}
-	if lost || to == nil {
+	if lost || to == nil || to.Takes != nil && !to.Takes(frame) {
 		return
 	}
 	if w.hit(f.Corrupt) && len(frame) > 0 {
@@ -183,6 +187,6 @@ func (p *Port) Move(to *Node, index uint32) *Port {
 	}
 	p.Unplug()
 	moved := w.Plug(end, to, index)
-	moved.Faults, moved.Sent, moved.Left = p.Faults, p.Sent, p.Left
+	moved.Faults, moved.Sent, moved.Takes, moved.Left = p.Faults, p.Sent, p.Takes, p.Left
 	return moved
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/simnet"
 )
 
@@ -58,11 +59,32 @@ func (n *Node) AddVeth(a engine.Link, peerNode *Node, b engine.Link) error {
 	da.Peer = db
 	w := n.net.sim.NewWire()
 	da.port, db.port = w.Plug(0, n.sim, aIndex), w.Plug(1, peerNode.sim, bIndex)
+	da.port.Takes, db.port.Takes = da.takes, db.takes
 	n.devices[a.Name], peerNode.devices[b.Name] = da, db
 	n.meet(peerNode)
 	peerNode.meet(n)
 	return errors.Join(da.carrier(), n.retap(), peerNode.retap())
 }
+
+// takes reports whether a veth end takes a frame from the other one: it may be as long as this end's MTU allows, with a VLAN tag
+// (is_skb_forwardable in Linux). If not, the sender is told at once.
+func (d *Device) takes(frame []byte) bool {
+	const headers = ethernet.HeaderLen + 4 // a tag
+	if len(frame) <= minMTU+headers {
+		return true
+	}
+	l, ok := d.Node.E.Link(d.Name)
+	if !ok || len(frame) <= l.MTU+headers {
+		return true
+	}
+	if d.Peer != nil {
+		d.Peer.Node.refused++
+	}
+	return false
+}
+
+// minMTU is the least that a device can have (RFC 791).
+const minMTU = 68
 
 // AddDummy adds a device that sends into the void: 'ip link add A type dummy'.
 func (n *Node) AddDummy(l engine.Link) error {
@@ -73,8 +95,26 @@ func (n *Node) AddDummy(l engine.Link) error {
 	return n.retap()
 }
 
-// DeleteLink removes a device, and with a veth end the other one: 'ip link del'.
+// DeleteLink removes a device, with a veth end the other one, and VXLAN devices that it was to carry: 'ip link del'.
 func (n *Node) DeleteLink(name string) error {
+	if err := n.deleteLink(name); err != nil {
+		return err
+	}
+	return n.deleteAbove(name)
+}
+
+// deleteAbove removes the VXLAN devices that a device carried which is gone (vxlan_handle_lowerdev_unregister in Linux).
+func (n *Node) deleteAbove(name string) error {
+	var errs []error
+	for _, l := range n.E.Links() {
+		if l.VXLAN != nil && l.VXLAN.Device == name {
+			errs = append(errs, n.DeleteLink(l.VXLAN.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) deleteLink(name string) error {
 	d, index := n.devices[name], n.E.Index(name)
 	if err := n.E.DeleteLink(name); err != nil {
 		return err
@@ -91,7 +131,7 @@ func (n *Node) DeleteLink(name string) error {
 	}
 	peer := d.Peer
 	peer.Node.forget(peer)
-	return peer.Node.E.DeleteLink(peer.Name)
+	return errors.Join(peer.Node.E.DeleteLink(peer.Name), peer.Node.deleteAbove(peer.Name))
 }
 
 // forget takes a device out of the network's books; the engine's is the caller's.

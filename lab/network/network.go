@@ -50,6 +50,7 @@ type Network struct {
 	names map[string]*Node
 	watch TapFunc // sees every device of every node; nil: nobody looks
 
+	echoID     uint16 // the last one given out
 	thresholds NeighThresholds
 	ipip       bool // the module ipip is loaded: see LoadIPIP
 }

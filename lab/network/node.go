@@ -35,7 +35,8 @@ type Node struct {
 	taps      map[string]*deviceTap
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
-	echoID  uint16          // the last one given out
+	port    uint16          // the last ephemeral port given out
+	refused int             // frames that the other end of a veth pair did not take
 	missed  []func(engine.Miss)
 
 	kept   map[any]any // see Value
@@ -49,8 +50,18 @@ func (n *Node) Network() *Network { return n.net }
 // Now returns the virtual time.
 func (n *Node) Now() time.Duration { return n.net.Now() }
 
-// Send sends a packet of the node's own with this payload, as engine.Send.
-func (n *Node) Send(s engine.Send, payload []byte) error { return n.sim.Send(s, payload) }
+// Send sends a packet of the node's own with this payload, as engine.Send. It returns [ErrNoBuffers] if it leaves by a veth device
+// whose other end takes none so long.
+func (n *Node) Send(s engine.Send, payload []byte) error {
+	refused := n.refused
+	if err := n.sim.Send(s, payload); err != nil {
+		return err
+	}
+	if n.refused != refused {
+		return ErrNoBuffers
+	}
+	return nil
+}
 
 // SendPacket sends a whole IPv4 packet of the node's own.
 func (n *Node) SendPacket(packet []byte) error { return n.sim.SendPacket(packet) }

@@ -17,6 +17,7 @@ import (
 // Faults of sockets.
 var (
 	ErrInUse      = errors.New("network: address already in use")
+	ErrNoBuffers  = errors.New("network: no buffer space available")
 	ErrNoTransmit = errors.New("network: operation not supported")
 )
 
@@ -116,24 +117,28 @@ func (n *Node) portUsed(local netip.AddrPort) bool {
 	})
 }
 
-// freePort returns the lowest ephemeral port that no socket has.
+// freePort returns an ephemeral port that no socket has: each the next one, so that sockets that follow each other can be told apart.
 func (n *Node) freePort() uint16 {
-	for p := uint16(firstEphemeral); p <= lastEphemeral; p++ {
-		if !slices.ContainsFunc(n.sockets, func(s *Socket) bool { return s.local.Port() == p }) {
-			return p
+	for range lastEphemeral - firstEphemeral + 1 {
+		if n.port++; n.port < firstEphemeral || n.port > lastEphemeral {
+			n.port = firstEphemeral
+		}
+		if !slices.ContainsFunc(n.sockets, func(s *Socket) bool { return s.local.Port() == n.port }) {
+			break
 		}
 	}
-	return lastEphemeral
+	return n.port
 }
 
 // ListenEcho opens a socket for echo replies to an id that no other has, or had of late, and for ICMP errors about such echo
 // requests. See EchoID.
 func (n *Node) ListenEcho() *Socket {
-	n.echoID++
-	for n.echoID == 0 || n.echoIDs[n.echoID] {
-		n.echoID++
+	id := &n.net.echoID // of the network, so that two nodes with one address are told apart in captures
+	*id++
+	for *id == 0 || n.echoIDs[*id] {
+		*id++
 	}
-	return n.ListenEchoID(n.echoID)
+	return n.ListenEchoID(*id)
 }
 
 // ListenEchoID is ListenEcho for a certain id.

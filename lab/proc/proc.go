@@ -41,6 +41,9 @@ type System struct {
 	// External runs a command that is in no table: one of the machine's text tools, or it says that there is no such command.
 	External func(p *Proc, args []string) int
 
+	// Known reports whether External has a command; nil: it has none.
+	Known func(name string) bool
+
 	// Files open the files that are the lab's own, such as those in /proc/sys. Each returns false for those that are not.
 	Files []FileFunc
 
@@ -208,6 +211,11 @@ func (p *Proc) Exec(args []string) int {
 		return status
 	}
 	return p.Sys.External(&child, args)
+}
+
+// Knows reports whether there is a command of that name.
+func (p *Proc) Knows(name string) bool {
+	return p.Sys.Table[filepath.Base(name)] != nil || p.Sys.Known != nil && p.Sys.Known(name)
 }
 
 // Settle lets all happen in the network that is due now.

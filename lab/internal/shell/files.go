@@ -114,6 +114,16 @@ const textTools = " awk gawk mawk nawk sed sort grep egrep fgrep head tail cut t
 // builtins are words of the shell that are commands too, for those who run one: ip netns exec, timeout, xargs.
 const builtins = " [ echo false kill printf pwd test true "
 
+// known reports whether external has a command. Of another script it is not asked before it is read.
+func known(name string) bool {
+	base := filepath.Base(name)
+	if strings.Contains(builtins, " "+base+" ") || strings.Contains(name, "/") {
+		return true
+	}
+	_, err := exec.LookPath(name)
+	return err == nil && strings.Contains(textTools, " "+name+" ")
+}
+
 // external runs one of the machine's text tools. It takes no virtual time.
 func (s *Shells) external(p *proc.Proc, args []string) int {
 	name := args[0]

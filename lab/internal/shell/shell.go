@@ -38,7 +38,7 @@ func New(sys *proc.System) *Shells {
 		sys: sys, open: map[pipeKey][]*pipe{}, jobs: map[string][]*job{}, hello: make(chan chan *proc.Task), sources: map[string]string{},
 		random: sys.Net.Seed(),
 	}
-	sys.Shell, sys.External = s.command, s.external
+	sys.Shell, sys.External, sys.Known = s.command, s.external, known
 	return s
 }
 

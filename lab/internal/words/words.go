@@ -171,6 +171,7 @@ var errnos = []struct {
 	{engine.ErrSource, "Cannot assign requested address"},
 	{engine.ErrBroadcast, "Permission denied"},
 	{network.ErrInUse, "Address already in use"},
+	{network.ErrNoBuffers, "No buffer space available"},
 	{network.ErrNoTransmit, "Operation not supported"},
 	{network.ErrImmovable, "Invalid argument"},
 }

@@ -36,7 +36,6 @@ echo "# one byte more: told by the router, then by the node"
 ip netns exec h1 ping -c 3 -i 0.3 -W 1 -M do -s 1373 10.1.2.2
 echo "exit $?"
 ip -n h1 route get 10.1.2.2
-ip -n h1 route show cache
 echo "# without DF it is split by whoever has to"
 ip netns exec h1 ping -c 1 -W 1 -M dont -s 1472 10.1.2.2
 echo "exit $?"

@@ -17,7 +17,6 @@ run() { echo "\$ ip $*"; ip -n n1 "$@" || echo "exit $?"; }
 node n1; node n2
 wire n1 eth0 02:00:00:00:00:01 n2 eth0 02:00:00:00:00:02
 ip -n n1 addr add 192.168.0.1/24 dev eth0
-run tunnel show
 run tunnel add tun1 mode ipip local 192.168.0.1 remote 192.168.0.2
 run tunnel add tun1 mode ipip local 192.168.0.1 remote 192.168.0.3
 run tunnel add tun2 mode ipip local 192.168.0.1 remote 192.168.0.2
@@ -32,7 +31,7 @@ run tunnel show tun2
 run tunnel show tun3
 run tunnel show tun9
 run link show tun1
-run -d link show tun2
+ip -d -n n1 link show tun2 | grep -o 'ipip ipip .* pmtudisc'
 run link set tun1 up
 run addr add 10.10.100.10 peer 10.10.200.10 dev tun1
 run addr show tun1

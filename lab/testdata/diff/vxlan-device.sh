@@ -33,7 +33,7 @@ run link add vx5 type vxlan id 5 group 239.1.1.1 dstport 4789
 run link add vx5 type vxlan id 5 dstport 4789 dev eth9
 run link add vx5 type vxlan id 5 dstport 4789 ttl 256
 run link add vx5 type vxlan id 5 dstport 4789 df nonsense
-run link add vx5 type vxlan id 5 dstport 4789 nonsense
+run link add vx5 type vxlan id 5 dstport 4789 nonsense 2>&1 | head -n 2
 run link add vx5 address 02:00:00:00:0f:05 mtu 1451 type vxlan id 5 dev eth0 dstport 4789
 run link add vx6 address 02:00:00:00:0f:06 type vxlan id 6 dev eth0 dstport 4789
 run link set vx6 mtu 1451

@@ -203,7 +203,11 @@ func (i *ip) netnsExec() error {
 	if node == nil {
 		return words.Errorf(255, `Cannot open network namespace "%s": No such file or directory`, name)
 	}
-	if status := i.p.On(node).Exec(i.args.Rest()); status != 0 {
+	command := i.args.Rest()
+	if !i.p.Knows(command[0]) {
+		return words.Errorf(1, `exec of "%s" failed: No such file or directory`, command[0])
+	}
+	if status := i.p.On(node).Exec(command); status != 0 {
 		return exitStatus(status)
 	}
 	return nil

@@ -3,6 +3,7 @@ package ipcmd
 // ip route get (iproute_get in ip/iproute.c; inet_rtm_getroute in net/ipv4/route.c).
 
 import (
+	"hash/fnv"
 	"net/netip"
 
 	"github.com/culvert-net/culvert/engine"
@@ -100,6 +101,15 @@ func (i *ip) routeGetTo(q *routeQuestion, word string) error {
 // limited is the address of everybody on the link.
 var limited = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// hash decides between several next hops (fib_multipath_hash, by the addresses).
+func (q *routeQuestion) hash() uint32 {
+	h := fnv.New64a()
+	_, _ = h.Write(q.from.AsSlice())
+	_, _ = h.Write(q.to.AsSlice())
+	sum := h.Sum64()
+	return uint32(sum>>32) ^ uint32(sum)*0x9e3779b1 // the upper bits decide, in which neighbouring addresses hardly differ
+}
+
 // getOutput answers for packets of the node's own.
 func (i *ip) getOutput(q *routeQuestion) error {
 	if q.from.IsValid() && !q.from.IsUnspecified() && !i.isOwn(q.from) {
@@ -108,7 +118,7 @@ func (i *ip) getOutput(q *routeQuestion) error {
 	if q.to.IsUnspecified() {
 		return i.printAnswer(q, &answer{kind: route.Local, dev: "lo", src: netip.AddrFrom4([4]byte{127, 0, 0, 1}), table: route.TableLocal})
 	}
-	a, err := i.node.E.GetRoute(q.to, engine.RouteQuery{Device: q.oif})
+	a, err := i.node.E.GetRoute(q.to, engine.RouteQuery{Device: q.oif, Hash: q.hash()})
 	if err != nil && groupKind(q.to) != 0 {
 		return i.getGroup(q, err)
 	}
@@ -281,14 +291,20 @@ func (i *ip) getInput(q *routeQuestion) error {
 	return answers("Invalid argument")
 }
 
-// forwarded is the answer for a packet that goes on.
+// forwarded is the answer for a packet that goes on. A redirect belongs to it if its sender is on the link by which it leaves again
+// (__mkroute_input).
 func (i *ip) forwarded(q *routeQuestion, s *engine.Step) *answer {
 	a := &answer{kind: route.Unicast, via: s.Gateway, dev: s.Via, mtu: s.MTU, table: route.TableMain}
 	if c, err := i.node.E.Conf(s.Via); err == nil && c.SendRedirects && s.Via == q.iif {
-		a.flags = "redirect"
+		if from, err := i.node.E.GetRoute(q.from, engine.RouteQuery{}); err == nil && from.Dev == q.iif && !leadsOn(from.Via) {
+			a.flags = "redirect"
+		}
 	}
 	return a
 }
+
+// leadsOn reports whether a next hop is a gateway.
+func leadsOn(via netip.Addr) bool { return via.IsValid() && !via.IsUnspecified() }
 
 // inputRefusal is what the kernel says of a packet that it would drop.
 func inputRefusal(why engine.Reason) error {

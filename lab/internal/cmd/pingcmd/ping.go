@@ -42,6 +42,7 @@ type ping struct {
 	tokens        time.Duration
 	exitAt        time.Duration // -w, or when to stop to wait for the last answers
 	lingering     bool
+	outOfRoom     int // how often a device had no room
 
 	sent                      int
 	received, repeats, errors int
@@ -211,6 +212,13 @@ func (g *ping) pinger() time.Duration {
 // request sends an echo request, and returns when the next is due.
 func (g *ping) request() time.Duration {
 	err := g.transmit(uint16(g.sent + 1))
+	if wait := min(g.o.interval/2, maxOutOfRoom); errors.Is(err, network.ErrNoBuffers) {
+		g.outOfRoom++
+		if time.Duration(g.outOfRoom)*wait < g.o.wait {
+			g.tokens = 0
+			return wait // the same request again
+		}
+	}
 	g.sent++
 	if uint16(g.sent)-g.acked > 0x7fff {
 		g.acked = uint16(g.sent + 1)
@@ -233,6 +241,15 @@ func (g *ping) request() time.Duration {
 	g.tokens = 0
 	return max(g.o.interval, floodCost)
 }
+
+// maxOutOfRoom is how long ping waits at most where the device has no room for a request.
+const maxOutOfRoom = 500 * time.Millisecond
+
+// sendError is what the node says to a request.
+type sendError struct{ err error }
+
+func (e sendError) Error() string { return "sendmsg: " + words.Errno(e.err) }
+func (e sendError) Unwrap() error { return e.err }
 
 // errSilent is an error that ping does not speak of.
 var errSilent = errors.New("ping: packet too long")
@@ -262,7 +279,7 @@ func (g *ping) transmit(seq uint16) error {
 	}
 	s.DF = o.discovery != "dont" && !tooLong
 	if err := g.p.Node.Send(s, icmp.Echo(g.sock.EchoID(), seq).Append(nil, g.data())); err != nil {
-		return fmt.Errorf("sendmsg: %s", words.Errno(err))
+		return sendError{err}
 	}
 	return nil
 }
