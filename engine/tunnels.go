@@ -319,13 +319,8 @@ func (w *Worker) ipipFits(d *device, y *way, b *packet.Buffer) bool {
 	if gso, _ := b.GSO(); gso != packet.GSONone {
 		return true
 	}
-<<<<<<< HEAD
-	if w.dry == nil && !d.ipip.made.NoPMTUDisc && mtu > 0 {
-		w.notePMTU(binary.BigEndian.Uint32(p[16:]), mtu)
-=======
 	if w.dry == nil && discover && mtu > 0 {
-		w.e.pmtus.Learn(binary.BigEndian.Uint32(p[16:]), mtu, w.now)
->>>>>>> 75b5362d4390d10dc26cc92ad2065c19af7a1bff
+		w.notePMTU(binary.BigEndian.Uint32(p[16:]), mtu)
 	}
 	if !outerDF(p) {
 		return true
