@@ -225,13 +225,14 @@ func TestBehaviourPathMTUInsideATunnel(t *testing.T) {
 // TestBehaviourHeaderInOptions hides an IPv4 header in the options of an outer packet, where that of the inner one is in others.
 func TestBehaviourHeaderInOptions(t *testing.T) {
 	r := newIPIP(t, engine.IPIP{})
+	r.neigh("10.244.0.4", mac6(0x99), "pods")
 	inner := datagram{src: podThere, dst: podHere}.packet()
-	fake := ether(ens33MAC, k8s2MAC, etherIPv4, datagram{src: podThere, dst: "10.244.0.4", tos: 20, proto: 200}.packet()) // option 69, 20 bytes
-	fake = resummed(fake)[14:]
+	fake := datagram{src: podThere, dst: "10.244.0.4", tos: 20, proto: 200}.packet() // an option 69 of 20 bytes
 	f := inIPIP(ipipThere, inner)
 	f = append(f[:34:34], append(fake, inner...)...)
 	f[14], f[16], f[17] = 0x4a, byte((len(f)-14)>>8), byte(len(f)-14)
-	assert.Equal(t, podHere, r.single("ens33", resummed(f)).dst())
+	s := r.single("ens33", resummed(f))
+	assert.Equal(t, podHere+" at "+podHereMAC.String(), s.dst()+" at "+s.dstMAC())
 }
 
 // TestBehaviourStationMovesAndIsAnswered lets stations turn up elsewhere with packets that are routed back to them: they follow

@@ -130,6 +130,11 @@ func usualPackets(t *testing.T, e *Engine) {
 		return inVXLAN(1, burstFrame(vx1MAC, farMAC, burstPacket("10.244.2.9", to, size)))
 	}
 	behind := func(to string, size int) []byte { return inIPIP(burstPacket("10.50.0.9", to, size)) }
+	changed := func(frame []byte, at int, v ...byte) []byte {
+		copy(frame[at:], v)
+		return frame
+	}
+	const outerUDPLen, outerEtherType, innerEtherType = 14 + 20 + 4, 12, vxlan.Overhead + 12
 	type flow struct {
 		name  string
 		frame []byte
@@ -149,6 +154,7 @@ func usualPackets(t *testing.T, e *Engine) {
 			{"routed by a tunnel of frames", up("10.244.2.9", 1450), toTunnel},
 			{"routed by a tunnel of packets", up("10.50.0.9", 1450), toTunnel},
 			{"routed by a tunnel of packets, as long as it takes", up("10.50.0.9", 1480), toTunnel},
+			{"up, no IPv4", changed(up("10.1.0.9", 100), outerEtherType, 0x86, 0xdd), undecided},
 			{"routed back", up("10.2.0.9", 100), toStation},
 		},
 		"eth1": {
@@ -174,6 +180,10 @@ func usualPackets(t *testing.T, e *Engine) {
 			{"overlay to another station", overlay(s1, "10.2.0.9", 1450), toPort},
 			{"overlay to a neighbour", overlay(brMAC, "10.1.0.9", least), toNeighbour},
 			{"overlay by a station", overlay(brMAC, "10.61.0.9", 1400), toStation},
+			{"overlay, cut short by UDP", changed(overlay(brMAC, "10.1.0.9", 100), outerUDPLen, 0, 8+8+14+19), undecided},
+			{"overlay, longer by UDP than it is", changed(overlay(s0, "10.1.0.9", 100), outerUDPLen, 1, 0), undecided},
+			{"pods, no IPv4 inside", changed(pod("10.1.0.9", 100), innerEtherType, 0x86, 0xdd), undecided},
+			{"pods, no IPv4 outside", changed(pod("10.1.0.9", 100), outerEtherType, 0x86, 0xdd), undecided},
 			{"pods to a station", pod("10.2.0.9", least), toStation},
 			{"pods to a neighbour", pod("10.1.0.9", 1450), toNeighbour},
 			{"pods by a tunnel of packets", pod("10.50.0.9", 1400), toTunnel},

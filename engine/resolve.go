@@ -188,7 +188,6 @@ func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
 		return
 	}
 	if f.dst == t.mac && binary.BigEndian.Uint16(h[frame+12:]) == ethernet.TypeIPv4 {
-		f.at += ethernet.HeaderLen
 		w.resolveIP(x, i, t, (*[ipv4.HeaderLen]byte)(h[frame+ethernet.HeaderLen:]), end-frame-ethernet.HeaderLen)
 	}
 }
