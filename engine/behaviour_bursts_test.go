@@ -226,6 +226,9 @@ func TestBehaviourPathMTUInsideATunnel(t *testing.T) {
 func TestBehaviourHeaderInOptions(t *testing.T) {
 	r := newIPIP(t, engine.IPIP{})
 	r.neigh("10.244.0.4", mac6(0x99), "pods")
+	for _, pod := range []string{podHere, "10.244.0.4"} {
+		r.single("ens33", inIPIP(ipipThere, datagram{src: podThere, dst: pod}.packet()))
+	}
 	inner := datagram{src: podThere, dst: podHere}.packet()
 	fake := datagram{src: podThere, dst: "10.244.0.4", tos: 20, proto: 200}.packet() // an option 69 of 20 bytes
 	f := inIPIP(ipipThere, inner)

@@ -4,6 +4,7 @@ package engine
 // each kind, those at the limits of what may go that way among them.
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -217,20 +218,83 @@ func usualPackets(t *testing.T, e *Engine) {
 	}
 }
 
+// verdictOn returns what a frame's verdict is, after another one like it has gone its way.
+func verdictOn(e *Engine, port string, frame []byte, now time.Duration) verdict {
+	e.Process(e.Index(port), []*packet.Buffer{packet.Of(frame)}, now)
+	w, x := e.first, new(burst)
+	w.begin(now)
+	defer w.end()
+	w.resolveAll(x, w.st.device(e.Index(port)), []*packet.Buffer{packet.Of(frame)})
+	return x.flights[0].verdict
+}
+
+// TestWhatTakesTheLongWay changes something so that packets that went the short way must not any more.
+func TestWhatTakesTheLongWay(t *testing.T) {
+	watch := func(uint32, bool, []byte, time.Duration) {}
+	isolated := BridgePort{Isolated: true}
+	station := burstFrame(s1, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))
+	remote := burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))
+	up := burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.1.0.9", 100))
+	back := burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.2.0.9", 100))
+	tunnel := burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.244.2.9", 100))
+	for _, c := range []struct {
+		name   string
+		port   string
+		frame  []byte
+		want   verdict
+		change func(e *Engine) error
+	}{
+		{"bridge down", "p0", station, toPort, func(e *Engine) error { return e.SetLink("br0", LinkChange{Up: Set(false)}) }},
+		{"bridge listens to all", "p0", station, toPort, func(e *Engine) error { return e.SetLink("br0", LinkChange{Promisc: Set(true)}) }},
+		{"no carrier", "p0", station, toPort, func(e *Engine) error { return e.SetLink("p1", LinkChange{Carrier: Set(false)}) }},
+		{"port watched", "p0", station, toPort, func(e *Engine) error { return e.Tap("p1", watch) }},
+		{"port watched, routed", "p0", up, toNeighbour, func(e *Engine) error { return e.Tap("eth1", watch) }},
+		{"bridge watched, up", "p0", up, toNeighbour, func(e *Engine) error { return e.Tap("br0", watch) }},
+		{"bridge watched, down", "eth1", back, toStation, func(e *Engine) error { return e.Tap("br0", watch) }},
+		{"tunnel watched, bridged", "p0", remote, toVTEP, func(e *Engine) error { return e.Tap("vx7", watch) }},
+		{"tunnel watched, routed", "eth1", tunnel, toTunnel, func(e *Engine) error { return e.Tap("vx1", watch) }},
+		{"isolated from each other", "p0", station, toPort, func(e *Engine) error {
+			return errors.Join(e.SetBridgePort("p0", isolated), e.SetBridgePort("p1", isolated))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newBurstNode(t, false)
+			require.Equal(t, c.want, verdictOn(e, c.port, c.frame, burstTime))
+			require.NoError(t, c.change(e))
+			assert.Equal(t, undecided, verdictOn(e, c.port, c.frame, burstTime))
+		})
+	}
+	t.Run("path MTU that no longer holds", func(t *testing.T) {
+		e := newBurstNode(t, false)
+		e.first.begin(burstTime)
+		e.first.notePMTU(0x0a000008, 1400)
+		e.first.end()
+		require.Equal(t, toVTEP, verdictOn(e, "p0", remote, burstTime))
+		until := e.ends.way(1).expires
+		w, x := e.first, new(burst)
+		for now, want := range map[time.Duration]verdict{until - 1: toVTEP, until: undecided} {
+			w.begin(now)
+			w.resolveAll(x, w.st.device(e.Index("p0")), []*packet.Buffer{packet.Of(remote)})
+			assert.Equal(t, want, x.flights[0].verdict)
+			w.end()
+		}
+	})
+	t.Run("tunnel that answers ARP", func(t *testing.T) {
+		e := newBurstNode(t, false)
+		_, err := e.AddVXLAN(VXLAN{Link: Link{Name: "vx8", MTU: 1450, Up: true}, VNI: 8, Proxy: true})
+		mac := MACOf(0x020000000301)
+		require.NoError(t, errors.Join(err, e.SetMaster("vx8", "br0"), e.AddFDB(FDBEntry{MAC: mac, Dev: "vx8", Master: true}),
+			e.AddFDB(FDBEntry{MAC: mac, Dev: "vx8", Dst: netip.MustParseAddr("10.0.0.8")})))
+		assert.Equal(t, undecided, verdictOn(e, "p0", burstFrame(mac, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)), burstTime))
+	})
+}
+
 // TestAdjacencyByAnOddWay lowers a path MTU: packets by that adjacency go the long way, which asks once why, until it is forgotten.
 func TestAdjacencyByAnOddWay(t *testing.T) {
 	e := newBurstNode(t, true)
 	now := burstTime
 	verdictOf := func() verdict {
-		w, x := e.first, new(burst)
-		for range 2 { // one finds the way, one goes it
-			b := packet.Of(burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.244.2.9", 100)))
-			w.begin(now)
-			w.resolveAll(x, w.st.device(e.Index("eth1")), []*packet.Buffer{b})
-			w.end()
-			e.Process(e.Index("eth1"), []*packet.Buffer{b}, now)
-		}
-		return x.flights[0].verdict
+		return verdictOn(e, "eth1", burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.244.2.9", 100)), now)
 	}
 	const vtep = 0x0a000008
 	tag := e.ends.tags[endKey(e.Index("vx1"), 0x0af40200)]
