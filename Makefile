@@ -46,7 +46,7 @@ bench-peers: ## the same of the tables, beside other libraries
 	go run ./benchmarks/compare -pkg ./benchmarks/peers -bench '$(BENCH)' -count $(COUNT)
 
 differential: ## the lab held against this machine's kernel (root; Debian: iproute2 bridge-utils net-tools iputils-ping arping traceroute tcpdump tcpreplay netcat-openbsd ethtool)
-	cd lab && CULVERT_REQUIRE_NETNS=1 go test -count=1 -timeout 20m -parallel 8 -run '^TestDifferential$$' .
+	cd lab && CULVERT_REQUIRE_NETNS=1 go test -tags differential -count=1 -timeout 20m -parallel 8 -run '^TestDifferential$$' .
 
 vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
 	/usr/bin/python3 internal/vectors/generate.py >internal/vectors/vectors.json

@@ -458,8 +458,13 @@ func TestNeighboursAllocateNothing(t *testing.T) {
 	for i := range uint32(40) { // all there will be
 		output(2 + i)
 	}
+	burst, found := make([]uint32, 100), make([]arp.Neighbour, 100)
+	for i := range burst {
+		burst[i] = hostAddr(uint32(i % 10))
+	}
 	for name, f := range map[string]func(){
 		"lookup":         func() { _ = table.Lookup(1, hostAddr(1)).Ready() || table.Lookup(1, hostAddr(50)).Ready() },
+		"a burst":        func() { table.LookupAll(1, burst, found) },
 		"known":          func() { output(1) },
 		"held, dropped":  func() { output(2) },
 		"table is full":  func() { output(60) },

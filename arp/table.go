@@ -192,9 +192,10 @@ const (
 //
 // # Concurrency
 //
-// All methods may be called by any goroutine at any time. [Table.Lookup], [Table.IsProxy] and [Table.Next] take no lock, wait for
-// nobody and allocate nothing, whatever others do beside them. Nor does [Table.Input] of packets that change nothing. All else
-// takes turns by a lock inside; [Table.Tick], [Table.Flush] and [Table.All] give it back after each slice of work.
+// All methods may be called by any goroutine at any time. [Table.Lookup], [Table.LookupAll], [Table.IsProxy] and [Table.Next] take
+// no lock, wait for nobody and allocate nothing, whatever others do beside them. Nor does [Table.Input] of packets that change
+// nothing. LookupAll finds what each neighbour was at some moment of the call. All else takes turns by a lock inside; [Table.Tick],
+// [Table.Flush] and [Table.All] give it back after each slice of work.
 //
 // # Limits
 //
@@ -332,7 +333,7 @@ func (t *Table) Lookup(device, addr uint32) Neighbour {
 	return Neighbour(t.words.Load(keyOf(device, addr)))
 }
 
-// LookupAll sets neighbours[i] to what Lookup returns for addrs[i], for all addresses. It is for bursts: what of the table is not
+// LookupAll sets neighbours[i] to what Lookup returns for addrs[i] on the device, for all addresses. It is for bursts: what of the table is not
 // in the processor's cache is waited for together. There are as many neighbours as addresses, or more.
 func (t *Table) LookupAll(device uint32, addrs []uint32, neighbours []Neighbour) {
 	var keys [batch]uint64

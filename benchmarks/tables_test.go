@@ -8,13 +8,20 @@ import (
 )
 
 func BenchmarkFDB(b *testing.B) {
-	for name, run := range map[string]func(tables.Stations, *testing.B){
-		"hit": tables.Stations.FDBHit, "miss": tables.Stations.FDBMiss, "learn": tables.Stations.FDBLearn,
+	for name, run := range map[string]struct {
+		single, burst func(tables.Stations, *testing.B)
+	}{
+		"hit":   {tables.Stations.FDBHit, tables.Stations.FDBHitBurst},
+		"miss":  {tables.Stations.FDBMiss, tables.Stations.FDBMissBurst},
+		"learn": {single: tables.Stations.FDBLearn},
 	} {
 		b.Run(name, func(b *testing.B) {
 			tables.Each(b, []string{"256", "10k", "1M"}, func(b *testing.B, n int) {
 				s := tables.NewStations(n)
-				b.Run("culvert", func(b *testing.B) { run(s, b) })
+				b.Run("culvert", func(b *testing.B) { run.single(s, b) })
+				if run.burst != nil {
+					b.Run("culvertburst", func(b *testing.B) { run.burst(s, b) })
+				}
 			})
 		})
 	}
@@ -26,7 +33,9 @@ func BenchmarkRoute(b *testing.B) {
 		tables.Each(b, []string{"10", "1k", "100k", "1M"}, func(b *testing.B, n int) {
 			r := tables.NewRoutes(n)
 			b.Run("culvert", func(b *testing.B) { r.Lookup(b, false) })
+			b.Run("culvertburst", func(b *testing.B) { r.LookupBurst(b, false) })
 			b.Run("culvertflat", func(b *testing.B) { r.Lookup(b, true) })
+			b.Run("culvertflatburst", func(b *testing.B) { r.LookupBurst(b, true) })
 		})
 	})
 	b.Run("update/100k", func(b *testing.B) {
@@ -40,7 +49,9 @@ func BenchmarkRoute(b *testing.B) {
 func BenchmarkNeighbour(b *testing.B) {
 	b.Run("lookup", func(b *testing.B) {
 		tables.Each(b, []string{"256", "64k"}, func(b *testing.B, n int) {
-			b.Run("culvert", tables.NewHosts(n).Lookup)
+			h := tables.NewHosts(n)
+			b.Run("culvert", h.Lookup)
+			b.Run("culvertburst", h.LookupBurst)
 		})
 	})
 }

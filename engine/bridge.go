@@ -122,8 +122,8 @@ func fits(d *device, b *packet.Buffer) bool {
 
 // overhear counts and shows a frame to a bridge that listens to everything.
 func (w *Worker) overhear(br *device, b *packet.Buffer) {
-	if br.tap != nil && w.dry == nil {
-		br.tap(br.index, false, b.Bytes(), w.now)
+	if br.tap != nil {
+		w.show(br, false, b)
 	}
 }
 

@@ -20,16 +20,13 @@ import (
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
-	"github.com/culvert-net/culvert/vxlan"
 )
 
 const (
 	burstSize = 64 // packets that are resolved together
-	// maxResolves is how often what is left of a burst is resolved anew after a packet that changed tables.
+	// maxResolves is how often a burst is resolved, as packets change tables.
 	maxResolves = 4
-	// needRoom is the headroom that packets must have so that nothing that is put in front of them can fail.
-	needRoom = vxlan.Overhead + ethernet.HeaderLen
-	maxFrame = 1<<16 - 1 // bytes
+	maxFrame    = 1<<16 - 1 // bytes
 )
 
 // verdict is how a packet ends.
@@ -167,33 +164,38 @@ func (w *Worker) burst(d *device, batch []*packet.Buffer) {
 	w.flights.batch = nil
 }
 
-// fly resolves and rewrites up to burstSize packets. After a packet that changed what others may have been resolved by, those left
-// are resolved anew.
+// fly resolves and rewrites up to burstSize packets. After one that changed what others may have been resolved by, those left are
+// resolved anew.
 func (w *Worker) fly(x *burst, d *device, batch []*packet.Buffer) {
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
-		w.changed = false
-		rx := w.count(d)
-		for i := 0; i < len(batch); i++ {
-			b := batch[i]
-			batch[i] = nil
-			if f := &x.flights[i&(burstSize-1)]; f.verdict == undecided || !w.rewrite(rx, f, b) {
-				w.crossed = 0
-				w.enter(d, b)
-			}
-			if len(w.inside) > 0 {
-				w.drain()
-			}
-			if w.changed {
-				batch = batch[i+1:]
-				break
-			}
-		}
-		if !w.changed {
+		if batch = w.land(x, d, batch); len(batch) == 0 {
 			return
 		}
 	}
 	w.oneByOne(d, batch)
+}
+
+// land lets the packets of a burst go the way that they were resolved to have. It returns those that must not, as tables have
+// changed; an undecided one looks at them itself.
+func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) []*packet.Buffer {
+	w.changed = false
+	rx := w.count(d)
+	for i, b := range batch {
+		f := &x.flights[i&(burstSize-1)]
+		if w.changed && f.verdict != undecided {
+			return batch[i:]
+		}
+		batch[i] = nil
+		if f.verdict == undecided || !w.rewrite(rx, f, b) {
+			w.crossed = 0
+			w.enter(d, b)
+		}
+		if len(w.inside) > 0 {
+			w.drain()
+		}
+	}
+	return nil
 }
 
 // rewrite does with a packet what was found for it; rx counts what the port receives. It reports false, and has changed nothing, if
@@ -265,9 +267,7 @@ func (w *Worker) routed(f *flight, b *packet.Buffer) {
 	if f.raw {
 		_, _ = b.Prepend(ethernet.HeaderLen) // where the outer header was
 	}
-	if n := int(f.total) + ethernet.HeaderLen; n != b.Len() {
-		_ = b.Truncate(n) // Ethernet's padding
-	}
+	_ = b.Truncate(int(f.total) + ethernet.HeaderLen) // Ethernet's padding
 	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(b.Bytes())
 	decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
 	from := f.to.mac

@@ -54,6 +54,7 @@ type end struct {
 	variant variant
 
 	// Guarded by tunnelEnds.mu.
+	kept     bool     // it is in the index, or in variants
 	changes  uint64   // how often what the way depends on has changed
 	depends  []uint64 // neighbours
 	adjacent []*adjacency
@@ -74,9 +75,9 @@ type way struct {
 	next    uint32 // next hop on it
 	src     uint32
 	mtu     int           // of outer packets
-	expires time.Duration // when mtu may be no longer right
+	expires time.Duration // when mtu, a path's, is no longer right
 	local   bool          // the remote end is the node itself
-	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is
+	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is; not if local, nor if there is a path
 
 	vxlan vxlan.Encapsulator
 	ipip  ipip.Encapsulator
@@ -157,6 +158,7 @@ func (t *tunnelEnds) add(n *end) *end {
 	if len(list)+len(t.variants) >= t.e.config.MaxAdjacencies {
 		return n
 	}
+	n.kept = true
 	if plain {
 		ways := *t.ways.Load()
 		if len(list)>>chunkBits == len(ways) {
@@ -175,7 +177,8 @@ func (t *tunnelEnds) add(n *end) *end {
 	return n
 }
 
-// resolve finds the way to an end, and keeps it unless something changed meanwhile.
+// resolve finds the way to an end, and keeps it unless something changed meanwhile, or the worker does not know of a change of
+// devices yet.
 func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	t.mu.Lock()
 	changes := n.changes
@@ -186,18 +189,25 @@ func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.changes == changes {
+	if n.changes == changes && w.isCurrent() {
 		n.way.Store(found)
+		for _, a := range slices.Clone(n.adjacent) { // they could not use the way before
+			a.unresolve()
+		}
 	}
 	return found
 }
+
+// isCurrent reports whether the state that the worker goes by is the engine's. With tunnelEnds.mu held, what was resolved by it may
+// be kept if so: publishState forgets it afterwards.
+func (w *Worker) isCurrent() bool { return w.st == w.e.state.Load() }
 
 // dependOn notes that an end's way depends on a neighbour, before the neighbour is looked up.
 func (t *tunnelEnds) dependOn(n *end, device, addr uint32) {
 	key := endKey(device, addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !slices.Contains(n.depends, key) {
+	if n.kept && !slices.Contains(n.depends, key) {
 		n.depends = append(n.depends, key)
 		t.byNeighbour[key] = append(t.byNeighbour[key], n)
 	}
@@ -375,8 +385,8 @@ func (w *Worker) setMTU(found *way, path *route.Path, od *device, remote uint32)
 	if w.e.pmtus.Empty() {
 		return
 	}
-	if m := w.e.pmtus.Lookup(remote, w.now); m != 0 && m < found.mtu {
-		found.mtu, found.expires = m, w.now+time.Second // then it is asked for again
+	if m, until := w.e.pmtus.LookupUntil(remote, w.now); m != 0 && m < found.mtu {
+		found.mtu, found.expires = m, until
 	}
 }
 

@@ -142,6 +142,7 @@ type Worker struct {
 	ids        uint32         // IPv4 identifications
 	lists      [][]arp.Action // empty ones, see actionList
 	spareFrags [][]*packet.Buffer
+	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result
 
 	total   tally
@@ -303,6 +304,7 @@ func (w *Worker) end() {
 		w.drain()
 		w.flush()
 		w.ask()
+		w.heard = 0 // callbacks may have made the tables forget it
 	}
 	w.publish()
 	w.busy = false
@@ -312,8 +314,9 @@ func (w *Worker) end() {
 func (w *Worker) flush() {
 	for i := 0; i < len(w.ready); i++ { // callbacks may add to it
 		port := w.ready[i]
-		q := w.dev[port].queue
-		w.dev[port].queue = q[:0]
+		n := &w.dev[port]
+		q := n.queue
+		n.queue = w.spareQueue
 		switch {
 		case w.dry != nil:
 			w.dry.take(port, q)
@@ -326,6 +329,9 @@ func (w *Worker) flush() {
 			w.out(port, q)
 		}
 		clear(q)
+		if w.spareQueue = q[:0]; len(n.queue) == 0 {
+			n.queue, w.spareQueue = w.spareQueue, n.queue
+		}
 	}
 	w.ready = w.ready[:0]
 }

@@ -143,7 +143,7 @@ func (w *Worker) deliver(d *device, b *packet.Buffer) bool {
 	}
 	// What becomes of the packet is the callback's matter; what the worker knows of it must survive whatever it sends.
 	trace, group := w.trace, w.group
-	w.changed = true
+	w.changed, w.heard = true, 0 // by whatever the callback does
 	took := w.e.config.Local(w, Delivery{Device: d.index, Header: h, Payload: payload, Buffer: b})
 	w.trace, w.group = trace, group
 	if took {
@@ -359,12 +359,17 @@ func (w *Worker) learnPMTU(dst uint32, mtu, length int) {
 	if mtu == 0 {
 		mtu = plateau(length)
 	}
+	w.notePMTU(dst, mtu)
+	if w.trace != nil {
+		w.note(Step{Stage: StagePMTU, Addr: AddrOf(dst), MTU: mtu})
+	}
+}
+
+// notePMTU notes a path MTU, for tunnels to that address as well.
+func (w *Worker) notePMTU(dst uint32, mtu int) {
 	if _, changed := w.e.pmtus.Learn(dst, mtu, w.now); changed {
 		w.e.ends.remoteChanged(dst)
 		w.changed = true
-	}
-	if w.trace != nil {
-		w.note(Step{Stage: StagePMTU, Addr: AddrOf(dst), MTU: mtu})
 	}
 }
 

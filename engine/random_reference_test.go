@@ -51,7 +51,7 @@ type twin struct {
 	lost bool // the reference did not know what to expect, so that from there on nothing can be compared
 }
 
-func newTwin(t testing.TB, r *rand.Rand, profile tunnel.Profile, deliver bool) *twin {
+func newTwin(t testing.TB, r *rand.Rand, profile tunnel.Profile, deliver bool, change ...func(*twin, *engine.Config)) *twin {
 	pool, err := packet.NewPool(packet.PoolConfig{Buffers: 1024, Size: 4096})
 	require.NoError(t, err)
 	w := &twin{t: t, r: r, pool: pool, ref: reference.New(), profile: profile}
@@ -67,6 +67,9 @@ func newTwin(t testing.TB, r *rand.Rand, profile tunnel.Profile, deliver bool) *
 			d.Buffer.Free()
 			return true
 		}
+	}
+	for _, f := range change {
+		f(w, &config)
 	}
 	w.e, err = engine.New(config)
 	require.NoError(t, err)

@@ -19,8 +19,8 @@ func (w *Worker) receive(d *device, b *packet.Buffer) {
 	n := w.count(d)
 	n.RxPackets++
 	n.RxBytes += uint64(max(b.Len()-d.uncounted, 0))
-	if d.tap != nil && w.dry == nil {
-		d.tap(d.index, false, b.Bytes(), w.now)
+	if d.tap != nil {
+		w.show(d, false, b)
 	}
 	if w.trace != nil {
 		w.notePacket(StageReceive, d, b)
@@ -102,8 +102,8 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 		w.dropTx(d, b, DropDown)
 		return
 	}
-	if d.tap != nil && w.dry == nil {
-		d.tap(d.index, true, b.Bytes(), w.now)
+	if d.tap != nil {
+		w.show(d, true, b)
 	}
 	if w.trace != nil {
 		w.notePacket(StageTransmit, d, b)
@@ -123,6 +123,14 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 		w.inside = append(w.inside, crossing{b: b, device: d.index, trace: w.trace})
 	default:
 		w.dropTx(d, b, DropProtocol)
+	}
+}
+
+// show lets a device's tap see a packet.
+func (w *Worker) show(d *device, out bool, b *packet.Buffer) {
+	if w.dry == nil {
+		w.changed, w.heard = true, 0 // by whatever the tap does
+		d.tap(d.index, out, b.Bytes(), w.now)
 	}
 }
 

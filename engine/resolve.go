@@ -58,10 +58,10 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	}
 }
 
-// ordinary reports whether a buffer has nothing that the short way does not know of.
+// ordinary reports whether a buffer has nothing that the short way does not know of. Superframes that it does not know are longer
+// than any MTU, and packets with too little room in front fail as they do otherwise.
 func ordinary(b *packet.Buffer) bool {
-	return uint(b.Len()-ethernet.HeaderLen-ipv4.HeaderLen) <= maxFrame-ethernet.HeaderLen-ipv4.HeaderLen && b.Headroom() >= needRoom &&
-		!b.HasVLAN() && !b.IsSuperframe()
+	return uint(b.Len()-ethernet.HeaderLen-ipv4.HeaderLen) <= maxFrame-ethernet.HeaderLen-ipv4.HeaderLen && !b.HasVLAN()
 }
 
 // resolveFrames is the entry of a bridge's port.
@@ -120,8 +120,7 @@ func (w *Worker) resolveOpen(x *burst, i int, d *device, dst uint32) {
 	}
 	h := (*[least]byte)(p)
 	src := binary.BigEndian.Uint32(h[ip+12:])
-	if h[ip] != 0x45 || binary.BigEndian.Uint16(h[ip+6:])&0x3fff != 0 || isSpecial(src) || w.st.own.has(src) ||
-		d.conf.RPFilter != 0 && !w.comesBack(d, src) {
+	if h[ip] != 0x45 || isSpecial(src) || w.st.own.has(src) || d.conf.RPFilter != 0 && !w.comesBack(d, src) {
 		return
 	}
 	f := &x.flights[i&(burstSize-1)]
@@ -132,7 +131,7 @@ func (w *Worker) resolveOpen(x *burst, i int, d *device, dst uint32) {
 	case ipv4.ProtocolIPIP:
 		total := int(binary.BigEndian.Uint16(h[ip+2:]))
 		t := w.st.ipips.between(w.st, dst, src)
-		if total < 2*ipv4.HeaderLen || total > len(p)-ip || t == nil || !t.running || t.tap != nil {
+		if total < 2*ipv4.HeaderLen || total > len(p)-ip || t == nil || t.tap != nil {
 			return
 		}
 		f.tunnelled, f.raw, f.tunnel, f.at, f.end = true, true, t, inner, uint16(ip+total)
@@ -170,7 +169,7 @@ func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
 	}
 	h := (*[least]byte)(p)
 	port, end := binary.BigEndian.Uint16(h[inner+2:]), inner+int(binary.BigEndian.Uint16(h[inner+4:]))
-	if !w.st.vxlans.isPort(port) || end > len(p) || end < least {
+	if end > len(p) || end < least {
 		return
 	}
 	f := &x.flights[i&(burstSize-1)]
@@ -189,7 +188,6 @@ func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
 		return
 	}
 	if f.dst == t.mac && binary.BigEndian.Uint16(h[frame+12:]) == ethernet.TypeIPv4 {
-		f.at += ethernet.HeaderLen
 		w.resolveIP(x, i, t, (*[ipv4.HeaderLen]byte)(h[frame+ethernet.HeaderLen:]), end-frame-ethernet.HeaderLen)
 	}
 }
@@ -216,7 +214,7 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	n, through := 0, 0
 	for _, i := range these {
 		f := &x.flights[i&(burstSize-1)]
-		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.dst == 0 || f.src == f.dst {
+		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.src == f.dst {
 			continue
 		}
 		these[n], x.sources[n&(burstSize-1)] = i, fdb.Key(f.src)
@@ -262,10 +260,7 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 func (w *Worker) resolveUp(x *burst, i int, br *device) {
 	f := &x.flights[i&(burstSize-1)]
 	p := x.batch[i].Bytes()[f.at:f.end]
-	if len(p) < ethernet.HeaderLen+ipv4.HeaderLen {
-		return
-	}
-	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(p)
+	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(p) // by ordinary, or resolveVXLAN
 	if binary.BigEndian.Uint16(h[12:]) != ethernet.TypeIPv4 {
 		return
 	}
@@ -318,7 +313,7 @@ func (w *Worker) resolveRouted(x *burst) {
 			continue
 		}
 		out := w.st.device(hop.Device)
-		if out == nil || out.bridge == nil && !out.sends() || out.noARP || int(f.total) > out.mtu {
+		if out == nil || int(f.total) > out.mtu {
 			continue
 		}
 		if f.addr = hop.Gateway; f.addr == 0 {
@@ -332,7 +327,7 @@ func (w *Worker) resolveRouted(x *burst) {
 // hashAt returns the flow hash of the packet in b that is to be routed.
 func (w *Worker) hashAt(f *flight, b *packet.Buffer) uint32 {
 	if b.Hash() == 0 {
-		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.at:]))
+		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.at:][:f.total]))
 	}
 	return b.Hash()
 }
@@ -373,7 +368,7 @@ func (w *Worker) resolveLink(x *burst, i int, out *device, mac uint64) {
 	switch {
 	case out.sends():
 		f.to, f.dst, f.verdict = out, mac, toNeighbour
-	case out != nil && out.bridge != nil && mac != 0 && mac != out.mac && mac&macGroup == 0 && (!f.teaches || mac != f.src):
+	case out != nil && out.bridge != nil && (!f.teaches || mac != f.src):
 		f.out, f.dst = out, mac
 		x.down.add(i, out)
 	}
@@ -397,7 +392,7 @@ func (w *Worker) resolveNext(x *burst, out *device, these []uint8) {
 
 // resolveDown finds the ports of a bridge that its own neighbours are behind.
 func (w *Worker) resolveDown(x *burst, br *device, these []uint8) {
-	if !br.running || br.tap != nil || br.promisc {
+	if !br.running || br.tap != nil {
 		return
 	}
 	for n, i := range these {
@@ -443,8 +438,7 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 	for _, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
 		y := f.way
-		if y == nil || y.why != 0 || y.path != nil || y.local || !y.whole || w.now >= y.expires ||
-			int(f.end-f.at)+vxlan.OverheadIP > y.mtu {
+		if y == nil || y.why != 0 || !y.whole || w.now >= y.expires || int(f.end-f.at)+vxlan.OverheadIP > y.mtu {
 			continue
 		}
 		if f.to = w.st.device(y.out); f.to.sends() {

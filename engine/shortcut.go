@@ -166,7 +166,7 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		mac = n.MACBits()
 	}
 	if d.vxlan == nil && d.ipip == nil {
-		return t.keep(a, changes, nil, nil, &resolved{mac: mac, out: uint16(d.index), by: uint16(d.index), fits: packetLen(d.mtu)})
+		return t.keep(w, a, changes, nil, nil, &resolved{mac: mac, out: uint16(d.index), by: uint16(d.index), fits: packetLen(d.mtu)})
 	}
 	if d.vxlan != nil {
 		t.dependOnMAC(a, mac) // before the FDB is asked, which tells of changes
@@ -178,11 +178,13 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 	}
 	y := w.to(d, remote)
 	i := t.index.Load(endKey(d.index, remote))
-	if i == 0 || y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
+	if i == 0 {
 		return nil
 	}
 	var r *resolved
-	if d.ipip != nil {
+	if y.why != 0 || y.local || y.path != nil || !y.whole || y.expires != Never {
+		r = &resolved{} // nothing fits, so that nobody tries again before the way changes
+	} else if d.ipip != nil {
 		x := &resolvedIPIP{encap: y.ipip}
 		r, x.kind, x.ipip, x.fits = &x.resolved, byIPIP, x, packetLen(min(y.mtu-ipip.OverheadIP, d.mtu))
 	} else {
@@ -190,18 +192,18 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, a *adjacency) *resol
 		r, x.kind, x.vxlan, x.fits = &x.resolved, byVXLAN, x, packetLen(min(y.mtu-vxlan.Overhead, d.mtu))
 	}
 	r.mac, r.out, r.by = mac, uint16(y.out), uint16(d.index)
-	return t.keep(a, changes, (*t.list.Load())[i-1], y, r)
+	return t.keep(w, a, changes, (*t.list.Load())[i-1], y, r)
 }
 
 // packetLen returns n as the length of an IPv4 packet.
 func packetLen(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
 
 // keep stores what an adjacency is resolved to, by way of y to n if it leads into a tunnel, unless something changed since changes
-// was read: then it returns nil.
-func (t *tunnelEnds) keep(a *adjacency, changes uint64, n *end, y *way, r *resolved) *resolved {
+// was read, as for resolve: then it returns nil.
+func (t *tunnelEnds) keep(w *Worker, a *adjacency, changes uint64, n *end, y *way, r *resolved) *resolved {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.changes != changes || n != nil && n.way.Load() != y {
+	if a.changes != changes || !w.isCurrent() || n != nil && n.way.Load() != y {
 		return nil
 	}
 	if n != nil {

@@ -165,7 +165,7 @@ func (w *Worker) vxlanBig(d *device, y *way, b *packet.Buffer) bool {
 		return true
 	}
 	if w.dry == nil && d.master == 0 && mtu > 0 {
-		w.e.pmtus.Learn(binary.BigEndian.Uint32(h[16:]), mtu, w.now)
+		w.notePMTU(binary.BigEndian.Uint32(h[16:]), mtu)
 	}
 	if d.master == 0 || mtu <= 576 || binary.BigEndian.Uint16(h[6:]) != uint16(ipv4.DontFragment)<<13 {
 		return true
@@ -258,8 +258,8 @@ func (w *Worker) ipipSend(d *device, next uint32, b *packet.Buffer) {
 		w.dropTx(d, b, DropDown)
 		return
 	}
-	if d.tap != nil && w.dry == nil {
-		d.tap(d.index, true, b.Bytes(), w.now)
+	if d.tap != nil {
+		w.show(d, true, b)
 	}
 	if w.trace != nil {
 		w.notePacket(StageTransmit, d, b)
@@ -320,7 +320,7 @@ func (w *Worker) ipipFits(d *device, y *way, b *packet.Buffer) bool {
 		return true
 	}
 	if w.dry == nil && discover && mtu > 0 {
-		w.e.pmtus.Learn(binary.BigEndian.Uint32(p[16:]), mtu, w.now)
+		w.notePMTU(binary.BigEndian.Uint32(p[16:]), mtu)
 	}
 	if !outerDF(p) {
 		return true

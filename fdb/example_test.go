@@ -62,6 +62,36 @@ func ExampleTable_Append() {
 	// copy to 192.168.56.13
 }
 
+// The frames of a burst are looked up together, into a slice that is used for each burst.
+func ExampleTable_LookupAll() {
+	table, err := fdb.New(fdb.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	near := fdb.KeyOf(0, ethernet.MustParseMAC("9a:16:45:30:3a:c6"))
+	far := fdb.KeyOf(0, ethernet.MustParseMAC("e2:5f:c8:9c:11:4a"))
+	table.Learn(near, fdb.ToPort(3), 0)
+	table.Learn(far, fdb.ToVTEP4(0xc0a8380c), 0)
+
+	places := make([]fdb.Place, 64)
+	burst := []fdb.Key{far, near, fdb.KeyOf(0, ethernet.MustParseMAC("02:00:00:00:00:01"))}
+	table.LookupAll(burst, places)
+	for i, key := range burst {
+		if port, ok := places[i].Port(); ok {
+			fmt.Println(key, "is behind port", port)
+		} else if vtep, ok := places[i].VTEP4(); ok {
+			fmt.Printf("%v is behind VTEP %#x\n", key, vtep)
+		} else {
+			fmt.Println(key, "has no entry")
+		}
+	}
+	// Output:
+	// e2:5f:c8:9c:11:4a is behind VTEP 0xc0a8380c
+	// 9a:16:45:30:3a:c6 is behind port 3
+	// 02:00:00:00:00:01 has no entry
+}
+
 // Packet workers look up and learn while an agent changes the table; none of them needs a lock of its own.
 func Example_readersBesideAWriter() {
 	table, err := fdb.New(fdb.Config{})

@@ -8,9 +8,10 @@
 //
 // # Concurrency
 //
-// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup], [Table.Get], [Table.Remotes], and [Table.Learn] of a
-// station that has not moved, take no lock, wait for nobody and allocate nothing, whatever writers do beside them; what they
-// return was true at some moment of the call, and is never half of one state and half of another. Everything that
+// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup], [Table.LookupAll], [Table.Get],
+// [Table.Remotes], and [Table.Learn] of a station that has not moved, take no lock, wait for nobody and allocate nothing, whatever
+// writers do beside them; what they return was true at some moment of the call, each place of LookupAll at a moment of its
+// own, and is never half of one state and half of another. Everything that
 // changes entries takes turns by a lock inside. [Table.Expire], [Table.Flush] and [Table.Remove] give it back after each slice of
 // work, so that nobody waits for a whole table.
 //
@@ -317,21 +318,22 @@ func (d Dest) String() string {
 type Place uint64
 
 // IsValid reports whether there is an entry.
-func (p Place) IsValid() bool { return uint64(p) != 0 }
+func (p Place) IsValid() bool { return p != 0 }
 
 // Port is [Dest.Port] of the destination.
-func (p Place) Port() (uint32, bool) { return uint32(uint64(p)), uint64(p)&kindMask == kindPort }
+func (p Place) Port() (uint32, bool) { return uint32(p), p&kindMask == kindPort }
 
 // VTEP4 is [Dest.VTEP4] of the destination.
-func (p Place) VTEP4() (uint32, bool) { return uint32(uint64(p)), uint64(p)&kindMask == kindVTEP }
+func (p Place) VTEP4() (uint32, bool) { return uint32(p), p&kindMask == kindVTEP }
 
-// IsFrom reports whether p is where from says, and was heard of so lately that [Table.Learn] would have nothing to write.
+// IsFrom reports whether p, of one station, is where from says, and was heard of so lately that [Table.Learn] would return [Known]
+// and have nothing to write.
 func (p Place) IsFrom(from Dest, now time.Duration) bool {
 	return uint64(p)&(whereMask|localBit) == from.where && unitsSince(uint64(p), stamp(now)) < freshUnits && from.isWord()
 }
 
 // IsList reports whether there is more to the destination than fits a word; [Table.Get] has it.
-func (p Place) IsList() bool { return uint64(p)&kindMask == kindList }
+func (p Place) IsList() bool { return p&kindMask == kindList }
 
 // Flags returns how the entry was configured; none if it was learned, or added to be like that.
 func (p Place) Flags() Flags { return Flags(uint64(p) & flagMask >> flagShift) }

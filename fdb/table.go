@@ -36,7 +36,7 @@ type Config struct {
 	// Ageing is how long a dynamic entry is kept after its station was last heard; 0: DefaultAgeing, negative: for ever.
 	Ageing time.Duration
 	// OnChange, if set, is told of each change of where a station is, in the order of the changes, by whoever makes it
-	// and before he goes on. It must not call methods of the table other than Lookup, Get and Remotes.
+	// and before he goes on. It must not call methods of the table other than Lookup, LookupAll, Get and Remotes.
 	OnChange func(Change)
 }
 
@@ -410,7 +410,7 @@ func (t *Table) freeList(e Entry) {
 	if e.list == nil {
 		return
 	}
-	i := uint32(uint64(e.Place))
+	i := uint32(e.Place)
 	(*t.lists.Load())[i].Store(nil)
 	t.freeLists = append(t.freeLists, i)
 }

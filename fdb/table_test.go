@@ -380,6 +380,7 @@ func TestNothingAllocated(t *testing.T) {
 	require.NoError(t, table.Add(group, fdb.ToRemotes(remote("192.0.2.1"), remote("192.0.2.2")), fdb.Static, 0))
 	pinned := key(0, "02:00:00:00:00:07")
 	require.NoError(t, table.Add(pinned, fdb.ToPort(1), fdb.Sticky, 0))
+	keys, places := []fdb.Key{podA, 0, podB, far, pinned, group, broadcast}, make([]fdb.Place, 7)
 	now, sum := time.Duration(0), 0
 	for name, f := range map[string]func(){
 		"lookups": func() {
@@ -389,6 +390,12 @@ func TestNothingAllocated(t *testing.T) {
 				sum += int(port) + int(e.Flags())
 			}
 			sum += len(table.Remotes(0)) + len(table.Get(group).Dest().Remotes()) + len(table.Get(far).Dest().Remotes())
+		},
+		"a burst": func() {
+			table.LookupAll(keys, places)
+			if port, _ := places[0].Port(); port != 3 || places[0].IsFrom(fdb.ToPort(4), now) {
+				t.Error("wrong place")
+			}
 		},
 		"refresh": func() {
 			now += 2 * time.Second

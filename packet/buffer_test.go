@@ -315,6 +315,41 @@ func TestClearMetadataKeepsTheBytes(t *testing.T) {
 	assert.Equal(t, want, stateOf(b))
 }
 
+// TestIsSuperframe: it says so as long as GSO names a way to cut the packet, whatever else happens to it.
+func TestIsSuperframe(t *testing.T) {
+	b := withPacket(t, 64, make([]byte, 80), 0)
+	assert.False(t, b.IsSuperframe())
+	for _, c := range []struct {
+		name string
+		gso  packet.GSOType
+		size uint16
+		want bool
+	}{
+		{"TCP", packet.GSOTCP4, 1410, true},
+		{"UDP", packet.GSOUDP4, 1400, true},
+		{"none, and no size", packet.GSONone, 0, false},
+		{"no size", packet.GSOTCP4, 0, true},
+		{"none, with a size", packet.GSONone, 1410, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b.SetGSO(c.gso, c.size)
+			assert.Equal(t, c.want, b.IsSuperframe())
+			other := packet.New(100)
+			require.NoError(t, other.CopyFrom(b))
+			assert.Equal(t, c.want, other.IsSuperframe(), "a copy")
+			_, err := b.Prepend(8)
+			require.NoError(t, err)
+			require.NoError(t, b.Strip(8, b.Len()))
+			assert.Equal(t, c.want, b.IsSuperframe(), "with a header that came and went")
+		})
+	}
+	for name, forget := range map[string]func(){"ClearMetadata": b.ClearMetadata, "Reset": b.Reset} {
+		b.SetGSO(packet.GSOTCP4, 1410)
+		forget()
+		assert.False(t, b.IsSuperframe(), name)
+	}
+}
+
 // TestCopyFrom copies between buffers whose packets start at different places: the checksum's place must move along.
 func TestCopyFrom(t *testing.T) {
 	p := []byte("a packet with a header and some payload")

@@ -75,6 +75,36 @@ func ExampleTable_Get() {
 	//   without it: unreachable 10.0.0.0/8
 }
 
+// The destinations of a burst are looked up together, into a slice that is used for each burst.
+func ExampleTable_LookupAll() {
+	table, err := route.New(route.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for device, prefix := range []string{"10.244.0.0/16", "10.244.1.0/24", "10.244.1.7/32"} {
+		r := route.Route{Prefix: netip.MustParsePrefix(prefix), NextHops: []route.NextHop{{Device: uint32(device + 1)}}}
+		if err := table.Add(r); err != nil {
+			fmt.Println(err)
+		}
+	}
+	paths := make([]*route.Path, 64)
+	burst := []uint32{0x0af40107, 0x0af40101, 0x0af40001, 0x0b000001} // 10.244.1.7, 10.244.1.1, 10.244.0.1, 11.0.0.1
+	table.LookupAll(burst, paths)
+	for i := range burst {
+		if path := paths[i]; path != nil {
+			fmt.Println("device", path.Hop(0).Device)
+		} else {
+			fmt.Println("no route")
+		}
+	}
+	// Output:
+	// device 3
+	// device 2
+	// device 1
+	// no route
+}
+
 // Workers look up while an agent replaces all routes at once: each lookup sees the old table or the new one, never a hole.
 func Example_readersBesideAWriter() {
 	table, err := route.New(route.Config{})

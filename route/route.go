@@ -11,8 +11,8 @@
 //
 // # Concurrency
 //
-// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup] and [Table.LookupAddr] take no lock, wait
-// for nobody and allocate nothing. While routes change they return, for each destination, what was right at some moment of
+// All methods of a [Table] may be called by any goroutine at any time. [Table.Lookup], [Table.LookupAll] and [Table.LookupAddr] take
+// no lock, wait for nobody and allocate nothing. While routes change they return, for each destination, what was right at some moment of
 // the call: a replaced route leaves no hole, and [Table.Swap] replaces all of them at one moment. A [Path] does not
 // change and may be kept. Methods that change routes take turns by a lock inside.
 package route

@@ -25,7 +25,7 @@ type Config struct {
 	// memory access less. It pays with hundreds of thousands of routes.
 	Flat bool
 	// OnChange, if set, is told of each change, in their order, by whoever makes it and before he goes on. It must not call
-	// methods of the table other than Lookup and LookupAddr.
+	// methods of the table other than Lookup, LookupAll and LookupAddr.
 	OnChange func(Change)
 }
 
@@ -81,9 +81,10 @@ func New(config Config) (*Table, error) {
 func (t *Table) Lookup(dst uint32) *Path { return t.fib.Load().lookup(dst) }
 
 // LookupAll sets paths[i] to what Lookup returns for dst[i], for all destinations. It is for bursts: what of the table is not in the
-// processor's cache is waited for together. There are as many paths as destinations, or more.
+// processor's cache is waited for together. There are as many paths as destinations, or more. All come from the same table if
+// [Table.Swap] replaces it meanwhile.
 func (t *Table) LookupAll(dst []uint32, paths []*Path) {
-	t.fib.Load().lookupAll(dst, paths[:len(dst)])
+	t.fib.Load().lookupAll(dst, paths[:len(dst):len(paths)])
 }
 
 // LookupAddr is [Table.Lookup] of an address of either family; IPv4 in IPv6 is looked up as IPv4. It returns nil for the

@@ -139,7 +139,7 @@ func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
 	var slots [burst]slot
 	var in [burst]uint32 // node of a slot that is in full
 	nodes, more := t.nodes.Load(), *t.more.Load()
-	full, ok := 0, true
+	full := 0
 	for i, d := range dst {
 		s := atomic.LoadUint32(&t.root[d>>16])
 		if int32(s) < 0 {
@@ -154,8 +154,8 @@ func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
 		}
 		slots[i&(burst-1)] = s
 	}
-	if full > 0 {
-		ok = t.readFull(nodes, dst, &slots, &in)
+	if full > 0 && !t.readFull(nodes, dst, &slots, &in) {
+		return false
 	}
 	for i := range paths {
 		s := slots[i&(burst-1)] & maxPaths
@@ -168,7 +168,7 @@ func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
 		}
 		paths[i] = more[s].Load()
 	}
-	return ok
+	return true
 }
 
 // readFull replaces slots that are a link by those of their nodes that are in full, and of the nodes below. It returns false if

@@ -65,3 +65,96 @@ func TestGrowthIsCounted(t *testing.T) {
 	}
 	assert.Greater(t, tr.reused.Load(), before, "the reader does not learn that his nodes were replaced")
 }
+
+// TestABurstIsReadAtOnce looks at how LookupAll comes to its results: for what it was made for, it does not fall back on looking up
+// one by one, and what it reads then is right.
+func TestABurstIsReadAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		flat   bool
+		paths  uint32 // before those of the prefixes
+		length int    // of the longest prefix
+		want   bool
+	}{
+		{"nothing", false, 0, 0, true},
+		{"short prefixes", false, 0, 16, true},
+		{"prefixes up to /24", false, 0, 24, true},
+		{"longer prefixes", false, 0, 32, true},
+		{"more paths than are found at once", false, 2 * fewPaths, 24, true},
+		{"these, and longer prefixes", false, 2 * fewPaths, 32, true},
+		{"paths in full", false, inFull, 24, true},
+		{"paths in full below /24", false, inFull, 32, false},
+		{"a flat array", true, 0, 24, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tr trie
+			tr.init(c.flat)
+			for range c.paths {
+				tr.addPath(&Path{})
+			}
+			for length := 1; length <= c.length; length++ {
+				tr.insert(10<<24|0x010203>>(32-length)<<(32-length), length, tr.addPath(&Path{}), true)
+			}
+			dst, paths := make([]uint32, burst), make([]*Path, burst)
+			for i := range dst {
+				dst[i] = 10<<24 | 0x010203 ^ 1<<(i%32)
+			}
+			require.Equal(t, c.want, tr.lookupBurst(dst, paths))
+			if !c.want {
+				tr.lookupAll(dst, paths)
+			}
+			for i, d := range dst {
+				require.Same(t, tr.lookup(d), paths[i], "%x", d)
+			}
+		})
+	}
+}
+
+// TestABurstWithNodesOfBefore stands for readers of a burst who have an array of nodes, are stopped, and go on when it was replaced.
+// They either find that they are sent beyond its end, or the count tells.
+func TestABurstWithNodesOfBefore(t *testing.T) {
+	var tr trie
+	tr.init(false)
+	path := tr.addPath(&Path{})
+	tr.insert(10<<24, 25, path, true)
+	old, node, before := tr.nodes.Load(), tr.root[10<<8]&^link, tr.reused.Load()
+	for i := range uint32(100) {
+		tr.insert(10<<24|i<<8, 25, path, true)
+	}
+	require.NotSame(t, old, tr.nodes.Load())
+	beyond := 0
+	for i := range uint32(100) {
+		slots, in := [burst]slot{link}, [burst]uint32{node}
+		ok := tr.readFull(old, []uint32{10<<24 | i<<8}, &slots, &in) // goes on where it was stopped
+		if !ok {
+			beyond++
+		}
+		assert.True(t, !ok || slots[0]&maxPaths == path || tr.reused.Load() > before, "%d: %#x", i, slots[0])
+	}
+	assert.Positive(t, beyond)
+	assert.Less(t, beyond, 100)
+}
+
+// TestABurstThatIsSentNowhere has slots that are newer than what else the reader of a burst has: he must give up, and touch nothing that
+// is not there.
+func TestABurstThatIsSentNowhere(t *testing.T) {
+	for name, change := range map[string]func(*trie){
+		"to a node beyond the array":  func(tr *trie) { tr.root[10<<8] = link | uint32(len(tr.nodes.Load().packed)) },
+		"to a path beyond the slice":  func(tr *trie) { tr.root[10<<8] = slotOf(16, fewPaths+uint32(len(*tr.more.Load()))) },
+		"to slots in full, of a node": func(tr *trie) { tr.nodes.Load().packed[tr.root[10<<8]&^link] = node{inFull} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var tr trie
+			tr.init(false)
+			for range 2 * fewPaths {
+				tr.addPath(&Path{})
+			}
+			tr.insert(10<<24, 24, 1, true)
+			dst, paths := []uint32{10 << 24}, make([]*Path, 1)
+			require.True(t, tr.lookupBurst(dst, paths))
+			require.Same(t, tr.path(1), paths[0])
+			change(&tr)
+			assert.False(t, tr.lookupBurst(dst, paths))
+		})
+	}
+}

@@ -185,14 +185,20 @@ func (t *Table) unlock() {
 
 // Lookup returns the path MTU to dst, an IPv4 address as a number, in bytes, 0 if none is known. It neither locks nor allocates.
 func (t *Table) Lookup(dst uint32, now time.Duration) int {
+	mtu, _ := t.LookupUntil(dst, now)
+	return mtu
+}
+
+// LookupUntil is Lookup, and tells until when the path MTU holds if nothing else is heard: [Never] if none is known.
+func (t *Table) LookupUntil(dst uint32, now time.Duration) (mtu int, until time.Duration) {
 	if t.words.Len() == 0 {
-		return 0
+		return 0, Never
 	}
 	w := t.words.Load(keyOf(dst))
 	if now >= wordExpires(w) {
-		return 0
+		return 0, Never
 	}
-	return wordMTU(w)
+	return wordMTU(w), wordExpires(w)
 }
 
 // Empty reports whether the table has no entries.

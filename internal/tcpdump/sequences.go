@@ -3,7 +3,7 @@ package tcpdump
 // Relative TCP sequence numbers, for which packets before must be remembered.
 
 import (
-	"bytes"
+	"slices"
 
 	"github.com/culvert-net/culvert/flow"
 	"github.com/culvert-net/culvert/tcp"
@@ -27,7 +27,7 @@ func (s *Sequences) relative(k flow.Key, h tcp.Header) (seq, ack, sack uint32) {
 	if h.Flags()&tcp.ACK == 0 {
 		return seq, ack, 0
 	}
-	order := bytes.Compare(k.Src[:], k.Dst[:])
+	order := slices.Compare(k.Src[:], k.Dst[:])
 	reverse := order > 0 || order == 0 && k.SrcPort > k.DstPort
 	if reverse {
 		k.Src, k.Dst, k.SrcPort, k.DstPort = k.Dst, k.Src, k.DstPort, k.SrcPort

@@ -12,7 +12,8 @@
 //   - a writer that takes an entry to the new array marks the old slot as moved before it writes the new one. Who
 //     misses in the new array and then finds the old slot sees the value that held when it began. CompareAndSwap refuses
 //     marked slots, so no update is lost in an array that nobody reads any more;
-//   - a removal empties the old slot before the new one, so that no older value shines through.
+//   - a removal empties the new slot if there is one, else the old: the one in which readers who begin now find the key. They would
+//     otherwise see it gone, there, and gone again.
 package wordmap
 
 import (
@@ -146,25 +147,27 @@ func (m *Map) Load(key uint64) uint64 {
 // it does without hints for that reason. There are as many values as keys, or more.
 func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 	v := m.view.Load()
-	values = values[:len(keys)]
+	values = values[:len(keys):len(values)]
 	buckets, seed, shift := v.buckets, v.seed, v.shift&63
 	missed := 0
 	for i, k := range keys {
 		key := uint64(k)
 		b := &buckets[key*seed>>shift]
 		j := b.match(key) & (slots - 1)
+		has := b.keys[j].Load() // before the value, which is there once the key is
 		value := b.values[j].Load() &^ moved
-		if b.keys[j].Load() != key {
+		if has != key {
 			value = 0
 			missed++
 		}
 		values[i] = V(value)
 	}
-	if missed > 0 { // in the first bucket of their search
-		for i, k := range keys {
-			if values[i] == 0 {
-				values[i] = V(v.load(uint64(k)))
-			}
+	if missed == 0 { // in the first bucket of their search
+		return
+	}
+	for i, k := range keys {
+		if key := uint64(k); values[i] == 0 && (v.goesOn(key*seed>>shift) || v.old != nil) {
+			values[i] = V(v.load(key))
 		}
 	}
 }
@@ -267,16 +270,11 @@ func retire(s *atomic.Uint64) uint64 {
 
 // Delete removes key and returns the value that it had, 0 if none.
 func (m *Map) Delete(key uint64) (before uint64) {
-	v := m.view.Load()
-	if v.old != nil {
-		if s := v.old.find(key); s != nil {
-			if before = s.Swap(0); before&moved != 0 {
-				before = 0 // an older one than the new array has
-			}
+	for v := m.view.Load(); v != nil; v = v.old {
+		if s := v.find(key); s != nil {
+			before = s.Swap(0)
+			break
 		}
-	}
-	if s := v.find(key); s != nil {
-		before = s.Swap(0)
 	}
 	if before != 0 {
 		m.live.Add(-1)

@@ -232,8 +232,10 @@ func TestNothingAllocatedForReading(t *testing.T) {
 	for key := uint64(1); key <= 100; key++ {
 		m.Store(key, 1)
 	}
+	keys, values := []uint64{50, 5000, 51}, make([]uint64, 3)
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {
 		m.Load(50)
+		wordmap.LoadAll(m, keys, values)
 		m.Load(5000)
 		m.CompareAndSwap(50, 1, 1)
 		m.Store(50, 1)

@@ -157,8 +157,8 @@ func Entries(n *network.Node, name string) []Entry {
 	return entries
 }
 
-// SetWords remembers which state and flags an entry of a VXLAN device was given, for all that are configured are the same to the
-// engine.
+// SetWords remembers which state and flags an entry of a VXLAN device was given ("sticky static"; "" is permanent), for all that
+// are configured are the same to the engine.
 func SetWords(n *network.Node, device string, mac ethernet.MAC, words string) {
 	m, s := remembered(n), station{n.E.Index(device), mac}
 	if words == "" {
@@ -188,8 +188,8 @@ var (
 	snoopers4 = ethernet.MAC{0x01, 0x00, 0x5e, 0, 0, 0x6a}
 )
 
-// Groups returns the group addresses that a device listens to, in the order in which Linux lists them.
-func Groups(n *network.Node, l engine.LinkInfo) []ethernet.MAC {
+// Groups returns the group addresses that a device, one of links, listens to, in the order in which Linux lists them.
+func Groups(l engine.LinkInfo, links []engine.LinkInfo) []ethernet.MAC {
 	groups := []ethernet.MAC{allNodes}
 	if l.Up && l.Kind == engine.KindBridge {
 		groups = append(groups, snoopers4, snoopers6)
@@ -197,7 +197,7 @@ func Groups(n *network.Node, l engine.LinkInfo) []ethernet.MAC {
 	if l.Up {
 		groups = append(groups, allHosts)
 	}
-	for _, other := range n.E.Links() {
+	for _, other := range links {
 		if v := other.VXLAN; v != nil && other.Up && v.Device == l.Name && v.Remote.Is4() && v.Remote.IsMulticast() {
 			a := v.Remote.As4()
 			if g := (ethernet.MAC{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}); !slices.Contains(groups, g) {

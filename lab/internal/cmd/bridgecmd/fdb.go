@@ -301,14 +301,12 @@ func (b *bridge) inVXLAN(put func(engine.FDBEntry) error) func(*entry) error {
 		if err := put(f); err != nil {
 			return err
 		}
-		var text string
+		var text string // "" is permanent, which most are
 		if e.sticky {
 			text = "sticky "
 		}
 		if e.state&permanent == 0 && e.state&static != 0 {
 			text += "static"
-		} else if !f.Dynamic {
-			text += "permanent"
 		}
 		bridges.SetWords(b.node, f.Dev, f.MAC, text)
 		return nil

@@ -124,11 +124,12 @@ func (b *bridge) stateValue() (state, error) {
 // lines returns what a filter lets through, device by device.
 func (b *bridge) lines(f filter) []line {
 	var lines []line
-	for _, l := range b.node.E.Links() {
+	links := b.node.E.Links()
+	for _, l := range links {
 		if f.dev != "" && l.Name != f.dev || f.bridge != "" && !b.belongs(l, f.bridge) || f.vlan {
 			continue
 		}
-		lines = append(lines, b.deviceLines(l)...)
+		lines = append(lines, b.deviceLines(l, links)...)
 	}
 	return slices.DeleteFunc(lines, func(l line) bool {
 		return f.dynamic && l.state&permanent != 0 || f.state != 0 && l.state&f.state == 0
@@ -141,8 +142,8 @@ func (b *bridge) belongs(l engine.LinkInfo, name string) bool {
 	return br.Kind == engine.KindBridge && (l.Name == name || l.Master == name)
 }
 
-// deviceLines returns the entries of a device: those of its bridge about it, and its own (rtnl_fdb_dump).
-func (b *bridge) deviceLines(l engine.LinkInfo) []line {
+// deviceLines returns the entries of a device, one of links: those of its bridge about it, and its own (rtnl_fdb_dump).
+func (b *bridge) deviceLines(l engine.LinkInfo, links []engine.LinkInfo) []line {
 	var lines []line
 	if l.Master != "" {
 		lines = b.bridgeLines(l.Master, l.Name)
@@ -153,7 +154,7 @@ func (b *bridge) deviceLines(l engine.LinkInfo) []line {
 	case l.Kind == engine.KindLoopback || l.Kind == engine.KindIPIP || l.Raw:
 		return lines
 	}
-	for _, mac := range slices.Concat(bridges.Unicast(b.node, l.Name), bridges.Groups(b.node, l)) {
+	for _, mac := range slices.Concat(bridges.Unicast(b.node, l.Name), bridges.Groups(l, links)) {
 		lines = append(lines, line{mac: mac, dev: l.Name, state: permanent})
 	}
 	if l.Kind == engine.KindBridge {

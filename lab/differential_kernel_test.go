@@ -1,10 +1,12 @@
+//go:build linux && differential
+
 package lab_test
 
 // The scripts run by bash with the real tools on the kernel, and in the lab.
 //
-//	go test -run TestDifferential .                the lab against the kernel (root)
-//	go test -run TestDifferential -repeat 5 .      the kernel five times; it must always give the same
-//	go test -run TestDifferential -update .        writes the golden files instead
+//	go test -tags differential -run TestDifferential .                the lab against the kernel (root)
+//	go test -tags differential -run TestDifferential -repeat 5 .      the kernel five times; it must always give the same
+//	go test -tags differential -run TestDifferential -update .        writes the golden files instead
 
 import (
 	"errors"

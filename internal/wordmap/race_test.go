@@ -1,0 +1,5 @@
+//go:build race
+
+package wordmap_test
+
+const raceEnabled = true
