@@ -30,6 +30,7 @@
 // # The engine: a node in memory
 //
 //   - [github.com/culvert-net/culvert/engine]: bridges, routes, tunnels and their control in iproute2's words; traces and explains
+//   - lab, a module of its own: iproute2 scripts in memory, and a package for tests that need a network
 //
 // # Packets and what is known of them
 //
