@@ -48,7 +48,8 @@ const (
 	ChecksumPartial                       // not yet computed: the field holds the sum of the pseudo-header
 )
 
-// GSOType says how a superframe is to be cut into segments.
+// GSOType says how a superframe is to be cut into segments. Tunnel headers may be in front of what it names: where that starts, a
+// partial checksum says.
 type GSOType uint8
 
 // The types of superframes.
@@ -56,6 +57,7 @@ const (
 	GSONone GSOType = iota
 	GSOTCP4         // TCP over IPv4
 	GSOUDP4         // UDP over IPv4, each segment a datagram
+	GSOTCP6         // TCP over IPv6, as bridges carry it
 )
 
 // Buffer is one packet in memory with room around it. Buffers come from [New] or a [Pool]; the zero Buffer has no
