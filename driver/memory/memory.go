@@ -243,7 +243,7 @@ func (d *Driver) Close() error {
 	d.wire.update()
 	d.wire.mu.Unlock()
 	for _, q := range d.queues {
-		q.Queue.Close()
+		q.Close()
 	}
 	return nil
 }
