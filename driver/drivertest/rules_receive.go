@@ -266,7 +266,7 @@ func receiveAllocates(s *suite) {
 	var received int
 	allocs := testing.AllocsPerRun(runs, func() {
 		for _, q := range queues {
-			n, _ := q.Receive(batch, 0)
+			n, _ := q.Receive(batch, time.Millisecond)
 			packet.FreeBatch(batch[:n])
 			received += n
 		}
