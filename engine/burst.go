@@ -35,19 +35,22 @@ type verdict uint8
 const (
 	undecided   verdict = iota // its stages are gone through one by one
 	toPort                     // it leaves as it is
-	toVTEP                     // by a VXLAN device
 	toNeighbour                // routed to a neighbour
 	toStation                  // routed to a neighbour behind a bridge
+	toVTEP                     // by a VXLAN device
 	toTunnel                   // routed into a tunnel
 )
+
+// encloses reports whether the packet goes into a tunnel.
+func (v verdict) encloses() bool { return v >= toVTEP }
 
 // fate is what becomes of a packet, as far as it is known.
 type fate struct {
 	verdict   verdict
 	tunnelled bool // it came out of a tunnel
 	hears     bool // the VXLAN device is to learn its source
-	bridged   bool // it came in by a bridge's port
 	teaches   bool // the bridge is to learn its source
+	arrives   bool // it is tunnelled or teaches
 	up        bool // it went to the bridge itself
 	routed    bool
 	odd       bool // the tunnel's decapsulator has to look at it again
@@ -104,8 +107,8 @@ type burst struct {
 
 	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
 
-	own     uint32 // address that was last found to be the node's, or not
-	isLocal bool
+	own   uint32 // address that was last found to be the node's
+	local uint32 // and to be routed so
 }
 
 // list is flights by number, each with a device whose table is to be asked.
@@ -201,20 +204,23 @@ func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) int {
 			return i
 		}
 		bytes := uint64(b.Len())
-		if f.verdict == undecided || f.tunnelled && !w.open(f, b) {
+		if f.odd && f.verdict != undecided && !w.openOdd(f, b) {
+			f.verdict = undecided
+		}
+		if f.verdict == undecided {
 			w.crossed = 0
 			w.enter(d, b)
 			continue
 		}
 		rx.RxPackets++
 		rx.RxBytes += bytes
-		if f.tunnelled && !w.opened(f, b) || f.teaches && !w.taught(f, b) {
+		if f.arrives && !w.arrive(f, b) {
 			continue
 		}
 		if f.routed {
-			w.routed(f, b)
+			w.route(f, b)
 		}
-		if (f.verdict == toVTEP || f.verdict == toTunnel) && !w.enclose(f, b) {
+		if f.verdict.encloses() && !w.enclose(f, b) {
 			continue
 		}
 		n := tx.of(w, f.to)
@@ -244,11 +250,8 @@ func (a *account) of(w *Worker, d *device) *devWork {
 	return a.n
 }
 
-// open takes a packet out of its tunnel. It reports false, and has changed nothing, if that cannot be.
-func (w *Worker) open(f *flight, b *packet.Buffer) bool {
-	if !f.odd {
-		return b.Strip(int(f.start), int(f.start)+int(f.size)) == nil
-	}
+// openOdd takes a packet out of its tunnel. It reports false, and has changed nothing, if that cannot be.
+func (w *Worker) openOdd(f *flight, b *packet.Buffer) bool {
 	_ = b.TrimFront(ethernet.HeaderLen) // resolvePackets found it
 	var err error
 	if f.tunnel.vxlan != nil {
@@ -262,31 +265,32 @@ func (w *Worker) open(f *flight, b *packet.Buffer) bool {
 	return err == nil
 }
 
-// opened counts what came out of a tunnel, and learns from it. It reports whether the packet goes on.
-func (w *Worker) opened(f *flight, b *packet.Buffer) bool {
-	w.total.Counters[IPInReceives]++
-	w.total.Counters[IPInDelivers]++
-	if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
-		return false
+// arrive takes a packet out of its tunnel, and lets the tunnel's device and the bridge that it is a port of learn. It reports
+// whether the packet goes on.
+func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
+	if f.tunnelled {
+		if !f.odd {
+			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveOpened found it
+		}
+		w.total.Counters[IPInReceives]++
+		w.total.Counters[IPInDelivers]++
+		if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
+			return false
+		}
+		n := w.count(f.tunnel)
+		n.RxPackets++
+		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
 	}
-	n := w.count(f.tunnel)
-	n.RxPackets++
-	n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
-	return true
-}
-
-// taught makes a bridge learn where a frame came from, and reports whether it goes on.
-func (w *Worker) taught(f *flight, b *packet.Buffer) bool {
-	if w.learn(f.bridge, f.src, f.in) == fdb.Own {
+	if f.teaches && w.learn(f.bridge, f.src, f.in) == fdb.Own {
 		w.dropRx(f.in, b, DropSourceMAC)
 		return false
 	}
 	return true
 }
 
-// routed does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or
-// none if it is for a tunnel that carries none.
-func (w *Worker) routed(f *flight, b *packet.Buffer) {
+// route does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or
+// room for it if it is for a tunnel that carries none.
+func (w *Worker) route(f *flight, b *packet.Buffer) {
 	if f.up {
 		n := w.count(f.bridge)
 		n.RxPackets++
@@ -294,8 +298,10 @@ func (w *Worker) routed(f *flight, b *packet.Buffer) {
 	}
 	w.total.Counters[IPInReceives]++
 	w.total.Counters[IPForwDatagrams]++
-	length := int(f.total) + ethernet.HeaderLen
-	_ = b.Truncate(length) // Ethernet's padding
+	length := f.total + ethernet.HeaderLen
+	if length != f.size {
+		_ = b.Truncate(int(length)) // Ethernet's padding
+	}
 	decrementTTL((*[ipv4.HeaderLen]byte)(f.frame[ethernet.HeaderLen:]))
 	putEthernet((*[ethernet.HeaderLen]byte)(f.frame[:]), f.dst, f.out.mac)
 	if f.verdict == toStation {
@@ -315,7 +321,7 @@ func (w *Worker) enclose(f *flight, b *packet.Buffer) bool {
 	case f.resolved.kind == byVXLAN:
 		err = f.resolved.vxlan.encap.Encapsulate(b, w.nextID())
 	default:
-		_ = b.TrimFront(ethernet.HeaderLen) // routed has put it there
+		_ = b.TrimFront(ethernet.HeaderLen) // route has put it there
 		err = f.resolved.ipip.encap.Encapsulate(b, w.nextID())
 	}
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // resolveAll finds for each packet of a burst where it goes.
 func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	x.opened.n, x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0
-	x.batch, x.own, x.isLocal = batch, 0, false
+	x.batch, x.own, x.local = batch, 0, 0
 	if d.master != 0 {
 		w.resolveFrames(x, d)
 	} else {
@@ -58,10 +58,14 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	}
 }
 
-// ordinary reports whether a buffer has nothing that the short way does not know of. Superframes that it does not know are longer
-// than any MTU, and packets with too little room in front fail as they do otherwise.
-func ordinary(b *packet.Buffer) bool {
-	return uint(b.Len()-len(headers{})) <= maxFrame-uint(len(headers{})) && !b.HasVLAN()
+// ordinary returns the headers and the length of a frame, if it has nothing that the short way does not know of, else nil.
+// Superframes that it does not know are longer than any MTU, and packets with too little room in front fail as they do otherwise.
+func ordinary(b *packet.Buffer) (h *headers, size uint16) {
+	p := b.Bytes()
+	if len(p) < len(headers{}) || len(p) > maxFrame || b.HasVLAN() {
+		return nil, 0
+	}
+	return (*headers)(p), uint16(len(p))
 }
 
 // resolveFrames is the entry of a bridge's port.
@@ -69,8 +73,8 @@ func (w *Worker) resolveFrames(x *burst, d *device) {
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
-		if ordinary(b) {
-			f.frame, f.in, f.start, f.size = (*headers)(b.Bytes()), d, 0, uint16(b.Len())
+		if h, size := ordinary(b); h != nil {
+			f.frame, f.in, f.start, f.size = h, d, 0, size
 			x.bridged.add(i, d)
 		}
 	}
@@ -93,15 +97,13 @@ func (w *Worker) resolvePackets(x *burst, d *device) {
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
-		if !ordinary(b) {
+		h, size := ordinary(b)
+		if h == nil || binary.BigEndian.Uint64(h[0:])>>16 != d.mac || h.etherType() != ethernet.TypeIPv4 {
 			continue
 		}
-		h := (*headers)(b.Bytes())
-		if binary.BigEndian.Uint64(h[0:])>>16 != d.mac || h.etherType() != ethernet.TypeIPv4 {
-			continue
-		}
-		f.frame, f.start, f.size = h, 0, uint16(b.Len())
-		if own.has(h.dst()) {
+		f.frame, f.start, f.size = h, 0, size
+		if dst := h.dst(); dst == x.own || own.has(dst) {
+			x.own = dst
 			x.opened.push(i)
 		} else if d.forwards || w.forwards(d, h.src()) {
 			x.routed.push(i)
@@ -120,11 +122,13 @@ func (w *Worker) resolveOpened(x *burst, d *device) {
 	for _, i := range x.opened.of[:x.opened.n] {
 		f := &x.flights[i&(burstSize-1)]
 		src, dst := f.frame.src(), f.frame.dst()
-		if dst != x.own || !x.isLocal {
-			path := w.e.routes.Lookup(dst)
-			x.own, x.isLocal = dst, path != nil && path.Type() == route.Local
+		if dst != x.local {
+			if path := w.e.routes.Lookup(dst); path == nil || path.Type() != route.Local {
+				continue
+			}
+			x.local = dst
 		}
-		if !x.isLocal || f.frame[ethernet.HeaderLen] != 0x45 || isSpecial(src) || w.st.own.has(src) ||
+		if f.frame[ethernet.HeaderLen] != 0x45 || isSpecial(src) || w.st.own.has(src) ||
 			d.conf.RPFilter != 0 && !w.comesBack(d, src) {
 			continue
 		}
@@ -157,7 +161,7 @@ func (w *Worker) resolveIPIP(x *burst, i int, p []byte) {
 	}
 	_, usual := w.e.ipips.Inner(p[ip:])
 	const start = inner - ethernet.HeaderLen
-	f.tunnelled, f.odd, f.tunnel, f.frame = true, !usual, t, (*headers)(h[start:])
+	f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[start:])
 	f.start, f.size = start, uint16(size+ethernet.HeaderLen)
 	x.claimed.add(i, t)
 }
@@ -200,7 +204,8 @@ func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
 		return
 	}
 	_, usual := t.vxlan.decap.Inner(p[ip:])
-	f.tunnelled, f.odd, f.tunnel, f.frame, f.start, f.size = true, !usual, t, (*headers)(h[frame:]), frame, uint16(end-frame)
+	f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[frame:])
+	f.start, f.size = frame, uint16(end-frame)
 	if !t.vxlan.made.NoLearning {
 		_, f.src = f.frame.macs()
 		x.heard.add(i, t)
@@ -250,7 +255,10 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	table.LookupAll(x.keys[:n], x.places[:])
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
-		f.bridged, f.bridge, f.teaches = true, br, !x.from[n&(burstSize-1)].IsFrom(from, now)
+		f.bridge = br
+		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
+			f.teaches, f.arrives = true, true
+		}
 		if f.dst == br.mac {
 			if f.frame.etherType() == ethernet.TypeIPv4 && (br.forwards || w.forwards(br, f.frame.src())) {
 				f.up = true
@@ -324,9 +332,12 @@ func (w *Worker) resolveRouted(x *burst) {
 		f.routed, f.resolved = true, r
 		to := w.st.device(uint32(r.out))
 		switch {
+		case to == nil:
+		case r.kind == onLink && to.kind == KindPort && to.plain:
+			f.to, f.out, f.dst, f.verdict = to, to, r.mac, toNeighbour
 		case r.kind == onLink:
 			w.resolveLink(x, int(i), to, r.mac)
-		case to.sends():
+		case to.kind == KindPort && to.plain:
 			by := w.st.device(uint32(r.by))
 			if by != nil && by.plain && (!f.hears || r.mac != f.src) {
 				f.to, f.out, f.dst, f.verdict = to, by, r.mac, toTunnel
