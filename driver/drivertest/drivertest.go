@@ -65,7 +65,8 @@ type Pair struct {
 	SetMTU func(mtu int) error
 }
 
-// Wire is the end of a wire that is opposite to the driver under test. One goroutine injects, and one, maybe another, collects.
+// Wire is the end of a wire that is opposite to the driver under test. One goroutine injects, and one, maybe another, collects. If it
+// also has a method Link, as what Joined returns, Inject is given packets with the metadata that Link's Offloads name.
 type Wire interface {
 	// Inject sends a packet to the driver, and owns the buffer from then on.
 	Inject(b *packet.Buffer) error
@@ -132,6 +133,9 @@ func (j *joined) receive(q driver.Queue, wait time.Duration) (*packet.Buffer, er
 	}
 	return j.batch[0], nil
 }
+
+// Link returns that of the other end.
+func (j *joined) Link() driver.Link { return j.far.Link() }
 
 // Close implements Wire.
 func (j *joined) Close() error { return j.far.Close() }

@@ -28,6 +28,7 @@ const (
 // setup is what a rule wants of its surroundings.
 type setup struct {
 	buffers int  // in the pool to receive into; default poolBuffers
+	room    int  // bytes of each, behind its headroom; default, and at least, Harness.Buffer
 	needs   need // what the pair must be able to do
 }
 
@@ -73,7 +74,7 @@ func newSuite(t *testing.T, h Harness, want setup) *suite {
 	if want.buffers == 0 {
 		want.buffers = poolBuffers
 	}
-	s.rx = newPool(t, want.buffers, h.Buffer)
+	s.rx = newPool(t, want.buffers, max(h.Buffer, want.room))
 	s.tx = newPool(t, poolBuffers, txRoom)
 	s.pair = h.New(t, Config{Pool: s.rx})
 	s.d, s.wire = s.pair.Driver, s.pair.Wire

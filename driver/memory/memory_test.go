@@ -11,7 +11,8 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-const everything = packet.OffloadVLAN | packet.OffloadChecksum | packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTCP6
+const everything = packet.OffloadVLAN | packet.OffloadChecksum | packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTCP6 |
+	packet.OffloadTunnelTCP4
 
 func TestConformance(t *testing.T) {
 	for _, c := range []struct {
@@ -24,7 +25,9 @@ func TestConformance(t *testing.T) {
 		{name: "several queues", Config: memory.Config{A: memory.End{Queues: 3}, B: memory.End{Queues: 2}}},
 		{name: "no MTU", Config: memory.Config{MTU: -1}},
 		{name: "MTU 9000", Config: memory.Config{MTU: 9000}},
-		{name: "offloads", Config: memory.Config{A: memory.End{Offloads: everything, MAC: ethernet.MAC{2, 1}, Name: "a"}}},
+		{name: "offloads", Config: memory.Config{A: memory.End{Offloads: everything, MAC: ethernet.MAC{2, 1}, Name: "a"}, B: memory.End{Offloads: everything}}},
+		{name: "raw with offloads", Config: memory.Config{Raw: true, A: memory.End{Offloads: everything &^ packet.OffloadVLAN}}},
+		{name: "everything", Config: memory.Config{Share: true, MTU: -1, A: memory.End{Offloads: everything, Queues: 2}, B: memory.End{Offloads: everything}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			drivertest.Run(t, drivertest.Harness{New: func(t *testing.T, want drivertest.Config) drivertest.Pair {
