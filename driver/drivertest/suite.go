@@ -284,32 +284,8 @@ func (s *suite) sendBy(q driver.Queue, batch []*packet.Buffer) error {
 // mustSend sends packets that nothing is wrong with.
 func (s *suite) mustSend(batch []*packet.Buffer) {
 	s.Helper()
-	if !s.h.Slow {
-		if err := s.send(batch); err != nil {
-			s.Errorf("Send of %d packets: %v", len(batch), err)
-		}
-		return
-	}
-	for i := range batch { // one at a time, since a batch that was refused in part cannot be tried again
-		s.retry(batch[i : i+1])
-	}
-}
-
-// retry sends one packet until the device has room for it.
-func (s *suite) retry(one []*packet.Buffer) {
-	s.Helper()
-	p := bytes.Clone(one[0].Bytes())
-	for end := time.Now().Add(s.h.Patience); ; {
-		dropped := s.d.Stats().TxDropped
-		err := s.send(one)
-		if err == nil {
-			return
-		}
-		if s.d.Stats().TxDropped == dropped || time.Now().After(end) {
-			s.Errorf("Send: %v", err)
-			return
-		}
-		one[0] = s.buffer(p)
+	if err := s.send(batch); err != nil {
+		s.Errorf("Send of %d packets: %v", len(batch), err)
 	}
 }
 
