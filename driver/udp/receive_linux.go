@@ -240,6 +240,7 @@ func (r *receiver) finish(b *packet.Buffer, h *header, size int) {
 	_ = b.Truncate(headers + size) // it holds as much
 	h.put((*[headers]byte)(b.Bytes()), size)
 	b.SetChecksumVerified() // or absent: the kernel has seen to it
+	markPartial(b)
 }
 
 // split makes a packet of each segment of the merged datagram i: the first in b, where it is, the others in buffers of their own.
