@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/overlay"
 	"github.com/culvert-net/culvert/internal/sockets"
 )
 
@@ -31,9 +32,9 @@ type place struct {
 	device string
 }
 
-// rate sends frames by a device, over and over, and returns how many thousand packets arrive at a place in a second. sending is
-// how many were sent.
-func rate(tb testing.TB, from place, frames [][]byte, to place) (kpps, sending float64) {
+// rate sends frames by a device, over and over, and returns how many thousand packets arrive at a place in a second. It logs how
+// many were sent.
+func rate(tb testing.TB, from place, frames [][]byte, to place) float64 {
 	tb.Helper()
 	var before, after uint64
 	var sent int
@@ -62,7 +63,8 @@ func rate(tb testing.TB, from place, frames [][]byte, to place) (kpps, sending f
 		after, err = received(to.ns, to.device)
 		return err
 	}))
-	return float64(after-before) / took.Seconds() / 1000, float64(sent) / took.Seconds() / 1000
+	tb.Logf("%.1f kpps sent", float64(sent)/took.Seconds()/1000)
+	return float64(after-before) / took.Seconds() / 1000
 }
 
 // sendFor sends a batch again and again for some time, and returns how many messages were sent.
@@ -100,10 +102,10 @@ func packetSocket(device string) (int, error) {
 var rtt = regexp.MustCompile(`= [0-9.]+/([0-9.]+)/`)
 
 // ping returns the mean round trip in microseconds between two pods whose link is idle.
-func ping(tb testing.TB, s *site) float64 {
+func ping(tb testing.TB, s *overlay.Site) float64 {
 	tb.Helper()
-	s.a.pod.Tool(tb, "ping", "-c", "2", "-i", "0.2", s.b.podAddr.String()) // to learn and to resolve
-	out := s.a.pod.Tool(tb, "ping", "-q", "-c", "40", "-i", "0.02", s.b.podAddr.String())
+	s.A.Pod.Tool(tb, "ping", "-c", "2", "-i", "0.2", s.B.PodAddr.String()) // to learn and to resolve
+	out := s.A.Pod.Tool(tb, "ping", "-q", "-c", "40", "-i", "0.02", s.B.PodAddr.String())
 	m := rtt.FindStringSubmatch(out)
 	require.NotNil(tb, m, out)
 	ms, err := strconv.ParseFloat(m[1], 64)
@@ -112,12 +114,12 @@ func ping(tb testing.TB, s *site) float64 {
 }
 
 // tcp returns Gbit/s of one connection from pod A to pod B, or the other way.
-func tcp(tb testing.TB, s *site, back bool) float64 {
+func tcp(tb testing.TB, s *overlay.Site, back bool) float64 {
 	tb.Helper()
-	server, err := start(s.b.pod, "iperf3", "-s", "-1", "-B", s.b.podAddr.String())
+	server, err := start(s.B.Pod, "iperf3", "-s", "-1", "-B", s.B.PodAddr.String())
 	require.NoError(tb, err)
 	defer server()
-	args := []string{"-c", s.b.podAddr.String(), "-t", "2", "-O", "1", "-J", "--connect-timeout", "3000"}
+	args := []string{"-c", s.B.PodAddr.String(), "-t", "2", "-O", "1", "-J", "--connect-timeout", "3000"}
 	if back {
 		args = append(args, "-R")
 	}
@@ -128,6 +130,6 @@ func tcp(tb testing.TB, s *site, back bool) float64 {
 			} `json:"sum_received"`
 		} `json:"end"`
 	}
-	require.NoError(tb, json.Unmarshal([]byte(s.a.pod.Tool(tb, "iperf3", args...)), &result))
+	require.NoError(tb, json.Unmarshal([]byte(s.A.Pod.Tool(tb, "iperf3", args...)), &result))
 	return result.End.Sum.Rate / 1e9
 }

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/overlay"
 )
 
 var (
@@ -21,50 +22,37 @@ var (
 	works  = flag.String("works", "", "comma-separated beginnings of names of what is measured; all if empty")
 )
 
-// subject joins a node's pod to the other node's pod.
-type subject interface {
-	name() string
-	start(tb testing.TB, e *end)
-}
-
 // work is something that is measured.
 type work struct {
 	name, unit string
-	measure    func(t *testing.T, s subject) float64
+	measure    func(t *testing.T, s overlay.Subject) float64
 }
 
 var all = []work{
-	{"encapsulation", "kpps", func(t *testing.T, s subject) float64 {
-		n := newSite(t)
-		s.start(t, &n.a)
-		got, _ := rate(t, place{n.a.pod, eth0}, podFrames(t, &n.a, &n.b), place{n.b.node, n.b.wire})
-		return got
+	{"encapsulation", "kpps", func(t *testing.T, s overlay.Subject) float64 {
+		n := overlay.New(t, overlay.Config{})
+		s.Start(t, &n.A)
+		return rate(t, place{n.A.Pod, overlay.Eth0}, podFrames(t, &n.A, &n.B), place{n.B.Node, n.B.Wire})
 	}},
-	{"decapsulation", "kpps", func(t *testing.T, s subject) float64 {
-		n := newSite(t)
-		s.start(t, &n.a)
-		got, _ := rate(t, place{n.b.node, n.b.wire}, wireFrames(t, &n.b, &n.a), place{n.a.pod, eth0})
-		return got
+	{"decapsulation", "kpps", func(t *testing.T, s overlay.Subject) float64 {
+		n := overlay.New(t, overlay.Config{})
+		s.Start(t, &n.A)
+		return rate(t, place{n.B.Node, n.B.Wire}, wireFrames(t, &n.B, &n.A), place{n.A.Pod, overlay.Eth0})
 	}},
-	{"pod to pod", "kpps", func(t *testing.T, s subject) float64 {
-		n := both(t, s)
-		got, _ := rate(t, place{n.a.pod, eth0}, podFrames(t, &n.a, &n.b), place{n.b.pod, eth0})
-		return got
+	{"pod to pod", "kpps", func(t *testing.T, s overlay.Subject) float64 {
+		n := overlay.Join(t, overlay.Config{}, s, s)
+		return rate(t, place{n.A.Pod, overlay.Eth0}, podFrames(t, &n.A, &n.B), place{n.B.Pod, overlay.Eth0})
 	}},
-	{"ping, idle", "µs", func(t *testing.T, s subject) float64 { return ping(t, both(t, s)) }},
-	{"TCP out, Linux beyond", "Gbit/s", func(t *testing.T, s subject) float64 { return tcp(t, beside(t, s, kernel{}), false) }},
-	{"TCP in, Linux beyond", "Gbit/s", func(t *testing.T, s subject) float64 { return tcp(t, beside(t, s, kernel{}), true) }},
-	{"TCP, pod to pod", "Gbit/s", func(t *testing.T, s subject) float64 { return tcp(t, both(t, s), false) }},
-}
-
-// both is a site with a subject on both nodes, beside one with two.
-func both(t *testing.T, s subject) *site { return beside(t, s, s) }
-
-func beside(t *testing.T, a, b subject) *site {
-	n := newSite(t)
-	a.start(t, &n.a)
-	b.start(t, &n.b)
-	return n
+	{"ping, idle", "µs", func(t *testing.T, s overlay.Subject) float64 { return ping(t, overlay.Join(t, overlay.Config{}, s, s)) }},
+	{"TCP out, Linux beyond", "Gbit/s", func(t *testing.T, s overlay.Subject) float64 {
+		return tcp(t, overlay.Join(t, overlay.Config{}, s, overlay.Linux{}), false)
+	}},
+	{"TCP in, Linux beyond", "Gbit/s", func(t *testing.T, s overlay.Subject) float64 {
+		return tcp(t, overlay.Join(t, overlay.Config{}, s, overlay.Linux{}), true)
+	}},
+	{"TCP, pod to pod", "Gbit/s", func(t *testing.T, s overlay.Subject) float64 {
+		return tcp(t, overlay.Join(t, overlay.Config{}, s, s), false)
+	}},
 }
 
 // TestWire measures and prints; it fails where packets do not arrive.
@@ -73,14 +61,14 @@ func TestWire(t *testing.T) {
 		results := map[[2]string][]float64{}
 		for round := range *rounds {
 			for _, w := range chosen(all, func(w work) string { return w.name }, *works) {
-				for _, s := range chosen(subjects, subject.name, *only) {
-					t.Run(fmt.Sprintf("%d/%s/%s", round, w.name, s.name()), func(t *testing.T) {
+				for _, s := range chosen(subjects, overlay.Subject.Name, *only) {
+					t.Run(fmt.Sprintf("%d/%s/%s", round, w.name, s.Name()), func(t *testing.T) {
 						got := w.measure(t, s)
 						if got <= 0 {
 							t.Error("nothing arrives")
 						}
 						t.Logf("%.1f %s", got, w.unit)
-						key := [2]string{w.name, s.name()}
+						key := [2]string{w.name, s.Name()}
 						results[key] = append(results[key], got)
 					})
 				}
@@ -105,14 +93,14 @@ func table(results map[[2]string][]float64) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	defer w.Flush() //nolint:errcheck // standard output
 	for _, s := range subjects {
-		fmt.Fprintf(w, "\t%s", s.name())
+		fmt.Fprintf(w, "\t%s", s.Name())
 	}
 	fmt.Fprintln(w)
 	for _, x := range all {
 		fmt.Fprintf(w, "%s, %s", x.name, x.unit)
-		base := median(results[[2]string{x.name, subjects[0].name()}])
+		base := median(results[[2]string{x.name, subjects[0].Name()}])
 		for _, s := range subjects {
-			m := median(results[[2]string{x.name, s.name()}])
+			m := median(results[[2]string{x.name, s.Name()}])
 			switch {
 			case m == 0:
 				fmt.Fprint(w, "\t-")
@@ -134,4 +122,4 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-var subjects = []subject{kernel{}, openVSwitch{}}
+var subjects = []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}}
