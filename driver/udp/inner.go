@@ -1,8 +1,9 @@
 package udp
 
-// What the kernel does not tell of a datagram: that the checksum inside is not computed yet. A VXLAN device of the same machine's, in
-// another namespace behind a veth or a bridge, leaves that to a network card which is never reached, and the socket hands over the
-// bytes as they are. The field then holds the sum of the pseudo-header.
+// What the kernel does not tell of a datagram: that the packet inside is not as it would be on a wire. A VXLAN device of the same
+// machine's, in another namespace behind a veth or a bridge, leaves checksums and the cutting of superframes to a network card that is
+// never reached, and the socket hands over the bytes as they are. A checksum field then holds the sum of the pseudo-header, and a
+// packet is longer than its tunnel's MTU.
 
 import (
 	"encoding/binary"
@@ -20,56 +21,67 @@ import (
 const (
 	ipv6HeaderLen = 40
 	tcpField      = 16 // of the checksum in the header
+	tcpOffset     = 12 // of the header's length in 32-bit words, in the upper half of a byte
 	udpField      = 6
 )
 
-// markPartial says so in the metadata of a VXLAN packet whose inner checksum field holds what an uncomputed one does. One packet of
-// 65,536 has that as its right checksum; computing it again does no harm.
-func markPartial(b *packet.Buffer) {
-	const at = headers + vxlan.HeaderLen
-	p := b.Bytes()
-	if len(p) < at+ethernet.HeaderLen {
-		return
+// inner is what there is to know of the packet in a VXLAN datagram.
+type inner struct {
+	start, length int // of the IP packet, in the datagram and in bytes; length is 0 if there is none
+	transport     int // where TCP or UDP starts in the datagram; 0 if there is none, or only a fragment of it
+	field         int // where in that the checksum is
+	pseudo        uint16
+	v6            bool
+}
+
+// innerOf looks into a datagram, of which as much as the headers must be in p.
+func innerOf(p []byte) (in inner) {
+	if len(p) < vxlan.HeaderLen+ethernet.HeaderLen {
+		return in
 	}
-	offset, etherType := flow.Network(p[at:])
-	if offset == 0 {
-		return
+	at, etherType := flow.Network(p[vxlan.HeaderLen:])
+	if at == 0 {
+		return in
 	}
-	start, field, pseudo := 0, 0, uint16(0)
+	in.start = vxlan.HeaderLen + at
 	switch etherType {
 	case ethernet.TypeIPv4:
-		start, field, pseudo = transport4(p[at+offset:])
+		in.ipv4(p[in.start:])
 	case ethernet.TypeIPv6:
-		start, field, pseudo = transport6(p[at+offset:])
+		in.ipv6(p[in.start:])
 	}
-	if start += at + offset; field != 0 && len(p) >= start+field+2 && binary.BigEndian.Uint16(p[start+field:]) == pseudo {
-		_ = b.SetChecksumPartial(start, field) // the field is there
+	if len(p) < in.transport+in.field+2 {
+		in.transport = 0
 	}
+	return in
 }
 
-// transport4 returns where in an IPv4 packet TCP or UDP begins, where in that the checksum is, and the sum of the pseudo-header. field
-// is 0 if there is none.
-func transport4(p []byte) (start, field int, pseudo uint16) {
+func (in *inner) ipv4(p []byte) {
 	if len(p) < ipv4.HeaderLen {
-		return 0, 0, 0
+		return
 	}
 	const fragment = 0x3fff // more fragments, or an offset
-	start = int(p[0]&0xf) * 4
-	n := int(binary.BigEndian.Uint16(p[2:])) - start
-	field = checksumField(p[9])
-	if n < 0 || field == 0 || binary.BigEndian.Uint16(p[6:])&fragment != 0 {
-		return 0, 0, 0
+	in.length = int(binary.BigEndian.Uint16(p[2:]))
+	in.field = checksumField(p[9])
+	header := int(p[0]&0xf) * 4
+	if n := in.length - header; in.field != 0 && n >= 0 && binary.BigEndian.Uint16(p[6:])&fragment == 0 {
+		in.transport = in.start + header
+		in.pseudo = checksum.PseudoHeader([4]byte(p[12:]), [4]byte(p[16:]), p[9], uint16(n))
 	}
-	return start, field, checksum.PseudoHeader([4]byte(p[12:]), [4]byte(p[16:]), p[9], uint16(n))
 }
 
-// transport6 is transport4 for IPv6 without extension headers.
-func transport6(p []byte) (start, field int, pseudo uint16) {
-	if len(p) < ipv6HeaderLen || checksumField(p[6]) == 0 {
-		return 0, 0, 0
+// ipv6 is for packets without extension headers.
+func (in *inner) ipv6(p []byte) {
+	if len(p) < ipv6HeaderLen {
+		return
 	}
 	length := binary.BigEndian.Uint16(p[4:])
-	return ipv6HeaderLen, checksumField(p[6]), checksum.Add(checksum.Sum(p[8:ipv6HeaderLen]), checksum.Add(length, uint16(p[6])))
+	in.length, in.v6 = ipv6HeaderLen+int(length), true
+	in.field = checksumField(p[6])
+	if in.field != 0 {
+		in.transport = in.start + ipv6HeaderLen
+		in.pseudo = checksum.Add(checksum.Sum(p[8:ipv6HeaderLen]), checksum.Add(length, uint16(p[6])))
+	}
 }
 
 func checksumField(protocol uint8) int {
@@ -80,4 +92,37 @@ func checksumField(protocol uint8) int {
 		return udpField
 	}
 	return 0
+}
+
+// partial reports whether the checksum is not computed yet. One packet of 65,536 has what looks so as its right checksum; computing it
+// again does no harm.
+func (in *inner) partial(p []byte) bool {
+	return in.transport != 0 && binary.BigEndian.Uint16(p[in.transport+in.field:]) == in.pseudo
+}
+
+// mark puts what is known of the packet inside into the metadata of a whole packet, and reports whether there is a way to say it. mtu
+// is that of the tunnel; segment is how long the datagrams of a superframe of UDP are, if the kernel has said so.
+func mark(b *packet.Buffer, in inner, mtu, segment int) bool {
+	p := b.Bytes()[headers:]
+	if !in.partial(p) && (segment == 0 || in.transport == 0) {
+		return segment == 0
+	}
+	_ = b.SetChecksumPartial(headers+in.transport, in.field) // innerOf has seen it
+	switch {
+	case segment != 0 && (in.v6 || in.field != udpField):
+		return false
+	case segment != 0:
+		b.SetGSO(packet.GSOUDP4, uint16(segment))
+	case in.field == tcpField && in.length > mtu:
+		header := in.transport - in.start + int(p[in.transport+tcpOffset]>>4)*4
+		if mtu <= header {
+			return false
+		}
+		kind := packet.GSOTCP4
+		if in.v6 {
+			kind = packet.GSOTCP6
+		}
+		b.SetGSO(kind, uint16(mtu-header))
+	}
+	return true
 }
