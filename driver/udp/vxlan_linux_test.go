@@ -330,7 +330,7 @@ func (n *network) streams(t *testing.T) {
 // exchange sends size bytes that follow from the seed, and returns the sum of what the other side sends.
 func exchange(c net.Conn, seed byte, size int64) ([]byte, error) {
 	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(6 * patience)); err != nil {
 		return nil, err
 	}
 	sent := make(chan error, 1)
