@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -112,12 +111,15 @@ func (e *End) configure(tb testing.TB, n *engine.Engine) {
 		require.NoError(tb, n.SetMaster(port, "bridge1"), "port %s", port)
 	}
 	if !e.Learning {
+		if l, ok := n.Link(e.Wire); ok && !l.Raw {
+			require.NoError(tb, n.AddNeigh(engine.Neigh{Addr: e.Far.NodeAddr, Dev: e.Wire, MAC: e.Far.NodeMAC}))
+		}
 		for _, f := range []engine.FDBEntry{
 			{MAC: e.PodMAC, Dev: PodPort, Master: true},
 			{MAC: e.Far.PodMAC, Dev: "vxlan1", Master: true},
 			{MAC: e.Far.PodMAC, Dev: "vxlan1", Dst: e.Far.NodeAddr},
 		} {
-			require.NoError(tb, n.AddFDB(f), fmt.Sprint(f))
+			require.NoError(tb, n.AddFDB(f), "%+v", f)
 		}
 	}
 }
