@@ -91,6 +91,16 @@ func (n *Node) SendPacket(p []byte) error {
 	return n.E.SendPacket(b, n.net.now)
 }
 
+// SendFrame sends a whole frame by a device: engine.SendFrame.
+func (n *Node) SendFrame(device uint32, frame []byte) error {
+	b := n.buffer(frame)
+	if b == nil {
+		return engine.ErrNoRoom
+	}
+	n.given++
+	return n.E.SendFrame(device, b, n.net.now)
+}
+
 // Receive makes a port receive a frame at once.
 func (n *Node) Receive(port uint32, frame []byte) { n.receive(port, [][]byte{frame}) }
 

@@ -21,6 +21,7 @@ import (
 type Device struct {
 	Index int    // 0: there is none
 	Name  string // at most 15 bytes
+	Type  uint16 // unix.ARPHRD_ETHER and so on
 	MAC   [6]byte
 	MTU   int  // bytes of the IP packet
 	Up    bool // and has a carrier
@@ -201,7 +202,7 @@ func deviceOf(m *syscall.NetlinkMessage) Device {
 	}
 	info := (*unix.IfInfomsg)(unsafe.Pointer(unsafe.SliceData(m.Data)))
 	const running = unix.IFF_UP | unix.IFF_RUNNING
-	d := Device{Index: int(info.Index), Up: info.Flags&running == running}
+	d := Device{Index: int(info.Index), Type: info.Type, Up: info.Flags&running == running}
 	for _, a := range attributes {
 		switch a.Attr.Type {
 		case unix.IFLA_IFNAME:
