@@ -75,7 +75,7 @@ func (d *device) label() string {
 // bridge is what a bridge has beside other devices.
 type bridge struct {
 	table *fdb.Table
-	ports []uint32 // in the order in which they joined
+	ports []uint32 // the newest first, as in Linux (new_nbp), which shows in the order of flooded copies
 	had   bool     // a port once: from then on its carrier is theirs
 	made  Bridge
 }

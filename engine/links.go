@@ -604,7 +604,7 @@ func (e *Engine) attach(d *device, master string) {
 	s := e.edit()
 	b, c := *s.device(br), *s.device(d.index)
 	ports := *b.bridge
-	ports.ports, ports.had = append(slices.Clone(ports.ports), d.index), true
+	ports.ports, ports.had = slices.Concat([]uint32{d.index}, ports.ports), true
 	b.bridge, c.master, c.port = &ports, br, BridgePort{}
 	s.devices[br], s.devices[d.index] = &b, &c
 	_ = ports.table.Replace(fdb.Key(d.mac), fdb.ToPort(d.index), fdb.Local, e.now())

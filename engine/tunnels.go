@@ -47,16 +47,16 @@ func (w *Worker) vxlanSend(d *device, b *packet.Buffer) {
 	w.dropTx(d, b, DropFDBMiss)
 }
 
-// replicate sends a copy to each remote.
+// replicate sends a copy to each remote, to the first at the end, as Linux does: its frame is the original.
 func (w *Worker) replicate(d *device, remotes []fdb.Remote, b *packet.Buffer) {
-	for _, r := range remotes[:len(remotes)-1] {
+	for _, r := range remotes[1:] {
 		if c := w.copy(b); c != nil {
 			w.vxlanRemote(d, r, c)
 			continue
 		}
 		w.count(d).TxDropped++
 	}
-	w.vxlanRemote(d, remotes[len(remotes)-1], b)
+	w.vxlanRemote(d, remotes[0], b)
 }
 
 func (w *Worker) vxlanRemote(d *device, r fdb.Remote, b *packet.Buffer) {
