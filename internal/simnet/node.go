@@ -35,6 +35,7 @@ type sender interface {
 	Process(port uint32, batch []*packet.Buffer, now time.Duration)
 	Send(b *packet.Buffer, s engine.Send, now time.Duration) error
 	SendPacket(b *packet.Buffer, now time.Duration) error
+	SendFrame(device uint32, b *packet.Buffer, now time.Duration) error
 }
 
 // do calls f with whoever the network may send by.
@@ -130,6 +131,17 @@ func (n *Node) SendPacket(p []byte) (err error) {
 	}
 	n.given++
 	n.do(func(w sender, now time.Duration) { err = w.SendPacket(b, now) })
+	return err
+}
+
+// SendFrame sends a whole frame by a device: engine.SendFrame.
+func (n *Node) SendFrame(device uint32, frame []byte) (err error) {
+	b := n.buffer(frame)
+	if b == nil {
+		return engine.ErrNoRoom
+	}
+	n.given++
+	n.do(func(w sender, now time.Duration) { err = w.SendFrame(device, b, now) })
 	return err
 }
 

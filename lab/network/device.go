@@ -32,9 +32,19 @@ type Device struct {
 	// Traced is how many traced packets the device has sent; 'lab -draw' shows their way.
 	Traced int
 
-	port  *simnet.Port
-	queue QueueStats
-	index uint32 // of a port with a driver
+	port    *simnet.Port
+	queue   QueueStats
+	refused frames // by the other end
+	lost    frames // by the faults
+	index   uint32 // of a port with a driver
+}
+
+// frames is how many there were, and their bytes.
+type frames struct{ packets, bytes uint64 }
+
+func (f *frames) count(frame []byte) {
+	f.packets++
+	f.bytes += uint64(len(frame))
 }
 
 // QueueStats are what the faults of a device have counted since they were set.
@@ -83,8 +93,9 @@ func (d *Device) takes(frame []byte) bool {
 	if !ok || len(frame) <= l.MTU+headers {
 		return true
 	}
-	if d.Peer != nil {
-		d.Peer.Node.refused++
+	if from := d.Peer; from != nil {
+		from.refused.count(frame)
+		from.Node.refused = from
 	}
 	return false
 }
@@ -253,7 +264,7 @@ func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	delete(n.devices, name)
 	n.dropTaps(name)
 	n.moveAttrs(name, to, as.Name)
-	d.Node, d.Name = to, as.Name
+	d.Node, d.Name, d.refused, d.lost = to, as.Name, frames{}, frames{} // as the counters of the new engine's
 	to.devices[as.Name] = d
 	n.meet(to)
 	if d.Peer != nil {
@@ -293,9 +304,21 @@ func (d *Device) SetFaults(f *Faults) error {
 // QueueStats returns what the faults have counted.
 func (d *Device) QueueStats() QueueStats { return d.queue }
 
+// Stats returns a device's counters: the engine's, but what never left a veth end is not among what it has sent.
+func (n *Node) Stats(dev string) (engine.LinkStats, error) {
+	s, err := n.E.DeviceStats(dev)
+	if d := n.devices[dev]; d != nil {
+		s.TxPackets -= d.refused.packets + d.lost.packets
+		s.TxBytes -= d.refused.bytes + d.lost.bytes
+		s.TxDropped += d.refused.packets
+	}
+	return s, err
+}
+
 // sent counts a frame that netem was given.
-func (d *Device) sent(_ []byte, lost bool) {
+func (d *Device) sent(frame []byte, lost bool) {
 	if lost {
+		d.lost.count(frame)
 		d.queue.Dropped++
 	} else {
 		d.queue.Waiting++

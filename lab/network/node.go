@@ -40,7 +40,7 @@ type Node struct {
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
 	port    uint16          // the last ephemeral port given out
-	refused int             // frames that the other end of a veth pair did not take
+	refused *Device         // the veth end whose last frame the other end did not take; nil: there was none
 	missed  []func(engine.Miss)
 
 	kept map[any]any // see Value
@@ -56,36 +56,54 @@ func (n *Node) Network() *Network { return n.net }
 // Now returns the network's time.
 func (n *Node) Now() time.Duration { return n.net.Now() }
 
-// Send sends a packet of the node's own with this payload, as engine.Send. It returns [ErrNoBuffers] if it leaves by a veth device
-// whose other end takes none so long.
+// Send sends a packet of the node's own with this payload, as engine.Send. The error may be [ErrNoBuffers].
 func (n *Node) Send(s engine.Send, payload []byte) error {
-	refused := n.refused
+	n.refused = nil
 	if err := n.sim.Send(s, payload); err != nil {
 		return err
 	}
-	if n.refused != refused {
+	return n.taken(s.Dst, s.Device)
+}
+
+// SendPacket sends a whole IPv4 packet of the node's own, as engine.SendPacket. The error may be [ErrNoBuffers].
+func (n *Node) SendPacket(packet []byte) error {
+	n.refused = nil
+	if err := n.sim.SendPacket(packet); err != nil {
+		return err
+	}
+	h, _, err := ipv4.Parse(packet)
+	if err != nil {
+		return err
+	}
+	return n.taken(netip.AddrFrom4(h.Dst()), "")
+}
+
+// taken returns [ErrNoBuffers] if a packet to dst, which was sent just now, leaves by a veth end that did not get rid of it. Bridges
+// and tunnels tell nobody.
+func (n *Node) taken(dst netip.Addr, dev string) error {
+	if n.refused == nil {
+		return nil
+	}
+	if a, err := n.E.GetRoute(dst, engine.RouteQuery{Device: dev}); err == nil && a.Dev == n.refused.Name {
 		return ErrNoBuffers
 	}
 	return nil
 }
 
-// SendPacket sends a whole IPv4 packet of the node's own.
-func (n *Node) SendPacket(packet []byte) error { return n.sim.SendPacket(packet) }
-
-// Transmit sends a whole frame out of a veth end, past all tables, as a packet socket does. Other devices cannot do that:
-// ErrNoTransmit.
+// Transmit sends a whole frame by a device, past routes and neighbours, as engine.SendFrame. The error may be [ErrNoBuffers], or
+// [ErrNoTransmit] for devices without Ethernet, lo among them.
 func (n *Node) Transmit(dev string, frame []byte) error {
-	d := n.devices[dev]
-	if d == nil || d.port == nil {
+	l, ok := n.E.Link(dev)
+	if !ok || l.Raw || l.Kind == engine.KindIPIP || l.Kind == engine.KindLoopback {
 		return ErrNoTransmit
 	}
-	if !d.up() {
-		return engine.ErrDown
+	n.refused = nil
+	if err := n.sim.SendFrame(l.Index, frame); err != nil {
+		return err
 	}
-	if t := n.taps[dev]; t != nil {
-		t.see(n.E.Index(dev), true, frame, n.Now())
+	if n.refused != nil && n.refused.Name == dev {
+		return ErrNoBuffers
 	}
-	d.port.Put(frame)
 	return nil
 }
 

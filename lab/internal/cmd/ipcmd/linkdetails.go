@@ -81,7 +81,7 @@ func one(on bool) int {
 
 // printStats prints a device's counters (print_stats64).
 func (i *ip) printStats(name string) {
-	s, _ := i.node.E.DeviceStats(name)
+	s, _ := i.node.Stats(name)
 	rx := []uint64{s.RxBytes, s.RxPackets, s.RxErrors, s.RxDropped, 0, 0} // none of the devices counts frames to groups
 	tx := []uint64{s.TxBytes, s.TxPackets, s.TxErrors, s.TxDropped, s.TxCarrier, s.Collisions}
 	rxErrors, txErrors := make([]uint64, 6), make([]uint64, 6) // what they are made of is not known
