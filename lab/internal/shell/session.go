@@ -48,8 +48,10 @@ type session struct {
 	came    proc.Event // a line, or the end of them
 	atExit  string     // the script's trap
 
-	mu     sync.Mutex
-	cancel context.CancelFunc // ends the list of commands that runs
+	mu          sync.Mutex
+	running     bool // a list of commands
+	interrupted bool // it is to end
+	over        bool // the session is
 }
 
 // typed reports whether what runs was typed.
@@ -63,17 +65,17 @@ func (s *Shells) RunSession(ctx context.Context, p *proc.Proc, c Session) int {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", c.Name, err)
 		return 2
 	}
-	t := &session{shells: s, proc: p, Session: c, r: r, sh: sh, ctx: ctx, cancel: func() {}}
+	t := &session{shells: s, proc: p, Session: c, r: r, sh: sh, ctx: ctx}
 	sh.session = t
 	over := make(chan struct{})
 	defer close(over)
 	go t.signals(over)
-	status, ended := t.script()
+	status, ended := t.run(t.Script)
 	if !ended {
 		status = t.type_(status)
 	}
 	if t.atExit != "" {
-		t.run(context.Background(), t.atExit)
+		t.run(t.atExit)
 	}
 	return status
 }
@@ -87,46 +89,73 @@ func (t *session) signals(over <-chan struct{}) {
 			return
 		case <-done:
 			done = nil
-			t.interrupt(proc.SIGTERM)
+			t.interrupt(true)
 		case <-t.Interrupts:
-			t.interrupt(proc.SIGINT)
+			t.interrupt(false)
 		}
 	}
 }
 
-// interrupt ends the list of commands that runs, and what the session's own task waits for.
-func (t *session) interrupt(sig proc.Signal) {
+// interrupt ends the list of commands that runs; if none does, or if it is for good, it ends the session.
+func (t *session) interrupt(forGood bool) {
 	t.mu.Lock()
-	t.cancel()
+	t.interrupted = t.running
+	t.over = t.over || forGood || !t.running
 	t.mu.Unlock()
-	t.shells.sys.Net.Later(func() { t.shells.sys.Sched.Main().Kill(sig) })
+	t.shells.sys.Net.Later(func() {
+		if t.isInterrupted() {
+			t.shells.sys.Sched.Main().Kill(proc.SIGINT)
+		}
+		t.came.Notify()
+	})
 }
 
-// script runs the script, and reports whether the session has ended with it.
-func (t *session) script() (status int, ended bool) {
-	status, exited := t.run(t.ctx, t.Script)
-	return status, exited || t.ctx.Err() != nil
+// isInterrupted reports whether the list of commands that runs is to end.
+func (t *session) isInterrupted() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.interrupted
 }
 
-// run runs a text, and reports whether it has called exit or was interrupted.
-func (t *session) run(ctx context.Context, text string) (status int, ended bool) {
+// stopped reports whether a command is not to run any more. Background jobs are not the user's to interrupt.
+func (t *session) stopped(word string) bool {
+	return t != nil && !strings.HasPrefix(word, "__lab_") && t.isInterrupted() && t.shells.sys.Sched.Current().PID == mainPID
+}
+
+// isOver reports whether the session is to end.
+func (t *session) isOver() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.over
+}
+
+// begin and end are of a list of commands; end reports whether it was interrupted.
+func (t *session) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running, t.interrupted = true, false
+}
+
+func (t *session) end() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was := t.interrupted
+	t.running, t.interrupted = false, false
+	return was
+}
+
+// run runs a text, and reports whether it has called exit.
+func (t *session) run(text string) (status int, exited bool) {
 	file, err := t.shells.parse(t.Name, text)
 	if err != nil {
 		fmt.Fprintln(t.proc.Stderr, strings.TrimPrefix(err.Error(), t.where()))
 		return 2, !t.console
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	t.mu.Lock()
-	t.cancel = cancel
-	t.mu.Unlock()
-	err = t.r.Run(ctx, file)
-	task := t.shells.sys.Sched.Current()
-	switch {
-	case task.Signal() != 0, ctx.Err() != nil:
-		status = (&proc.Interrupted{Signal: proc.SIGINT}).Status()
-		task.ClearSignal()
-		return status, true
+	t.begin()
+	err = t.r.Run(context.Background(), file)
+	if t.end() {
+		t.shells.sys.Sched.Current().ClearSignal()
+		return (&proc.Interrupted{Signal: proc.SIGINT}).Status(), !t.console
 	}
 	return t.shells.status(err), t.r.Exited()
 }
@@ -141,7 +170,7 @@ func (t *session) where() string {
 
 // console_ runs what is typed.
 func (t *session) type_(status int) int {
-	t.run(t.ctx, "set +e") // the script's mistakes may end it, not those of who types
+	t.run("set +e") // the script's mistakes may end it, not those of who types
 	t.console = true
 	if t.Lines != nil {
 		go t.read()
@@ -151,8 +180,8 @@ func (t *session) type_(status int) int {
 		if err != nil {
 			return status
 		}
-		var ended bool
-		if status, ended = t.run(t.ctx, text); ended && (t.r.Exited() || t.ctx.Err() != nil) {
+		var exited bool
+		if status, exited = t.run(text); exited {
 			return status
 		}
 	}
@@ -196,13 +225,12 @@ func (t *session) command() (string, error) {
 // line returns the next line.
 func (t *session) line(prompt string) (string, error) {
 	t.proc.Printf("%s", prompt)
-	for len(t.lines) == 0 {
-		if t.eof {
+	for t.isOver() || len(t.lines) == 0 {
+		if t.isOver() || t.eof {
 			return "", errOver
 		}
 		if err := t.proc.Wait(proc.Forever, &t.came); err != nil {
-			t.shells.sys.Sched.Current().ClearSignal()
-			return "", errOver
+			return "", err
 		}
 	}
 	line := t.lines[0]

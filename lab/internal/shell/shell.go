@@ -263,6 +263,9 @@ func environment(env expand.Environ) []string {
 
 // call is the interpreter's way to ask what a simple command really is, builtins included.
 func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
+	if sh.session.stopped(args[0]) {
+		return nil, errKilled
+	}
 	switch args[0] {
 	case "echo", "printf":
 		if _, ok := interp.HandlerCtx(ctx).Stdout.(*checked); ok {
