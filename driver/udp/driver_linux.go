@@ -1,0 +1,244 @@
+package udp
+
+// The driver: its sockets, and what the contract asks for but for receiving and sending.
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/internal/sockets"
+	"github.com/culvert-net/culvert/packet"
+)
+
+// Driver is a VTEP on UDP sockets; see [New].
+type Driver struct {
+	config Config
+	pool   *packet.Pool
+	local  [4]byte // zero for any
+	watch  *sockets.Watch
+	queues []driver.Queue
+	own    []*queue
+	ready  atomic.Bool // all sockets are open
+	closed atomic.Bool
+	done   sync.Once
+
+	gso     atomic.Bool   // datagrams may be merged
+	longest atomic.Uint32 // payload bytes of one that may be
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// queue is one receiving socket and those that send what the same goroutine has made of what came in.
+type queue struct {
+	d  *Driver
+	rx receiver
+	tx sender
+}
+
+var _ driver.Queue = (*queue)(nil)
+
+// New opens the sockets. It returns an error that says so if the port is in use, as by a VXLAN device of the kernel's, or the address
+// is not the machine's.
+func New(c Config) (*Driver, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{config: c, pool: c.Pool}
+	if c.Local.IsValid() {
+		d.local = c.Local.As4()
+	}
+	if d.watch, err = sockets.NewWatch(c.Device, c.Local, d.deviceChanged); err != nil {
+		return nil, fmt.Errorf("udp: the network device cannot be watched: %w", err)
+	}
+	if err := d.open(); err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// open opens all sockets; what is open if there is an error is for Close.
+func (d *Driver) open() error {
+	device := d.watch.Device()
+	if d.config.Device != "" && device.Index == 0 {
+		return fmt.Errorf("udp: Config.Device: there is no network device %q", d.config.Device)
+	}
+	if d.pool == nil {
+		var err error
+		size := packet.DefaultHeadroom + device.MTU
+		d.pool, err = packet.NewPool(packet.PoolConfig{Size: max(packet.DefaultSize, (size+63)&^63)}) // whole cache lines
+		if err != nil {
+			return err
+		}
+	}
+	d.gso.Store(!d.config.NoGSO)
+	d.resetLongest(device)
+	for range d.config.Queues {
+		q := &queue{d: d}
+		if err := q.rx.open(d); err != nil {
+			return err
+		}
+		d.own, d.queues = append(d.own, q), append(d.queues, q)
+		if err := q.tx.open(d, q); err != nil {
+			return err
+		}
+	}
+	d.ready.Store(true)
+	return nil
+}
+
+// socket returns a UDP socket bound to a port, with the options that all of the driver's have.
+func (d *Driver) socket(port uint16, options []option) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("udp: %w", os.NewSyscallError("socket", err))
+	}
+	err = d.setUp(fd, port, options)
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (d *Driver) setUp(fd int, port uint16, options []option) error {
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && !o.optional {
+			return fmt.Errorf("udp: %s: %w", o.text, os.NewSyscallError("setsockopt", err))
+		}
+	}
+	if d.config.Device != "" {
+		if err := unix.BindToDevice(fd, d.config.Device); err != nil {
+			return fmt.Errorf("udp: Config.Device %q: %w", d.config.Device, os.NewSyscallError("setsockopt SO_BINDTODEVICE", err))
+		}
+	}
+	err := unix.Bind(fd, &unix.SockaddrInet4{Addr: d.local, Port: int(port)})
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("udp: Config.Port %d of %v is in use, by a VXLAN device of the kernel's or by another program: %w",
+			port, netip.AddrFrom4(d.local), os.NewSyscallError("bind", err))
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("udp: Config.Local %v is no address of this machine: %w", d.config.Local, os.NewSyscallError("bind", err))
+	case err != nil:
+		return fmt.Errorf("udp: %w", os.NewSyscallError("bind", err))
+	}
+	return nil
+}
+
+// option is a socket option with a number.
+type option struct {
+	level, name, value int
+	text               string
+	optional           bool // do without it if the kernel refuses
+}
+
+// bufferOptions size a socket's buffer: beyond the machine's limit if that is allowed (CAP_NET_ADMIN), else up to it.
+func bufferOptions(plain, force, size int) []option {
+	return []option{
+		{unix.SOL_SOCKET, plain, size, "buffer size", true},
+		{unix.SOL_SOCKET, force, size, "buffer size", true},
+	}
+}
+
+// deviceChanged takes it that the network device is another one, or has another MTU.
+func (d *Driver) deviceChanged(old, device sockets.Device) {
+	d.resetLongest(device)
+	if d.config.Device == "" || device.Index == 0 || device.Index == old.Index || !d.ready.Load() {
+		return
+	}
+	for _, q := range d.own { // the sockets are bound to a device that is gone
+		rebind(q.rx.conn, d.config.Device)
+		for i := range q.tx.sources {
+			rebind(q.tx.sources[i].conn, d.config.Device)
+		}
+	}
+}
+
+// resetLongest sets what may be merged to what the device's MTU allows: the kernel does not fragment merged datagrams.
+func (d *Driver) resetLongest(device sockets.Device) {
+	mtu := device.MTU
+	if mtu == 0 {
+		mtu = maxPacket
+	}
+	d.longest.Store(uint32(max(mtu-headers, 0)))
+}
+
+// rebind binds a socket to a device that has come back. Without CAP_NET_RAW the kernel does not allow it (sock_bindtoindex), and
+// only new sockets would help.
+func rebind(c *sockets.Conn, device string) {
+	_ = c.Control(func(fd int) error { return unix.BindToDevice(fd, device) })
+}
+
+// Queues implements [driver.Driver].
+func (d *Driver) Queues() []driver.Queue { return d.queues }
+
+// Link implements [driver.Driver]. Name and MTU are those of the device that has Config.Local, or is Config.Device.
+func (d *Driver) Link() driver.Link {
+	l := driver.Link{Raw: true, Up: true, Offloads: packet.OffloadChecksum | packet.OffloadUDP4}
+	if d.config.Device != "" || d.local != [4]byte{} {
+		device := d.watch.Device()
+		l.Name, l.MTU, l.Up = device.Name, device.MTU, device.Up
+	}
+	return l
+}
+
+// Changed implements [driver.Driver].
+func (d *Driver) Changed() <-chan struct{} { return d.watch.Changed() }
+
+// Stats implements [driver.Driver]. RxDropped includes what the sockets had no room for.
+func (d *Driver) Stats() driver.Stats {
+	var s driver.Stats
+	for _, q := range d.own {
+		q.rx.addTo(&s)
+		q.tx.addTo(&s)
+	}
+	return s
+}
+
+// GSO reports whether datagrams are merged when they are sent: not if Config.NoGSO is set, or the kernel cannot.
+func (d *Driver) GSO() bool { return d.gso.Load() }
+
+// GRO reports whether the kernel merges received datagrams.
+func (d *Driver) GRO() bool { return len(d.own) > 0 && d.own[0].rx.gro }
+
+// Close implements [driver.Driver].
+func (d *Driver) Close() error {
+	var err error
+	d.done.Do(func() {
+		d.closed.Store(true)
+		err = d.watch.Close()
+		for _, q := range d.own {
+			err = errors.Join(err, q.tx.close(), q.rx.close()) // in this order, as sending may find something to receive
+		}
+	})
+	return err
+}
+
+// Interrupt implements [driver.Queue].
+func (q *queue) Interrupt() { q.rx.conn.Interrupt() }
+
+// socketDrops returns how many datagrams a socket had to drop since it was made, modulo 2³² (SO_MEMINFO, Linux 4.12).
+func socketDrops(fd int) (uint32, error) {
+	const (
+		words = 9 // SK_MEMINFO_VARS of include/uapi/linux/sock_diag.h
+		drops = 8 // SK_MEMINFO_DROPS
+	)
+	var info [words * 4]byte
+	size := uint32(len(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return binary.NativeEndian.Uint32(info[drops*4:]), nil
+}
