@@ -20,6 +20,7 @@ package drivertest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -162,13 +163,13 @@ func Run(t *testing.T, h Harness) {
 	if h.Packet == nil {
 		h.Packet = defaultPacket
 	}
-	for _, rules := range [][]rule{driverRules, receiveRules, sendRules, metadataRules} {
-		for _, r := range rules {
-			t.Run(r.name, func(t *testing.T) { check(t, h, r) })
-		}
+	for _, r := range allRules() {
+		t.Run(r.name, func(t *testing.T) { check(t, h, r) })
 	}
-	t.Run("Close leaves no goroutine and no file behind", func(t *testing.T) { leaks(t, h) })
+	t.Run(leaksName, func(t *testing.T) { leaks(t, h) })
 }
+
+func allRules() []rule { return slices.Concat(driverRules, receiveRules, sendRules, metadataRules) }
 
 // check checks one rule on a driver of its own.
 func check(t *testing.T, h Harness, r rule) {

@@ -30,7 +30,7 @@ func sendBatches(s *suite) {
 		batch, want := s.batch(0, repeat(length, 100)...)
 		switch {
 		case length > s.h.Depth: // more than the way holds: take from the wire meanwhile
-			end := run(func() { s.mustSend(batch) })
+			end := s.run(func() { s.mustSend(batch) })
 			have = s.collect(length)
 			s.await("Send", end)
 			if s.d.Stats().TxDropped > 0 || len(have) < length {

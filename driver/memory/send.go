@@ -142,7 +142,7 @@ func (d *Driver) deliver(batch []*packet.Buffer) {
 	batch = d.own(batch[:n])
 	for len(batch) > 0 {
 		q, run := d.run(batch)
-		put := q.put(batch[:run])
+		put := q.Put(batch[:run])
 		d.stats.rxDropped.Add(uint64(run - put))
 		packet.FreeBatch(batch[put:run])
 		batch = batch[run:]
