@@ -50,6 +50,7 @@ type device struct {
 	port      BridgePort
 	conf      Conf // effective: with what holds for all
 	tap       Tap
+	offloads  offloads // of a port
 
 	bridge *bridge
 	vxlan  *vxlanDevice

@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/flow"
+	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/icmplimit"
 	"github.com/culvert-net/culvert/internal/ipfrag"
 	"github.com/culvert-net/culvert/internal/pmtu"
@@ -39,6 +40,7 @@ type Engine struct {
 	waits  fdbWaits
 	back   backlog
 
+	large   atomic.Pointer[packet.Pool] // nil until a port needs it
 	state   atomic.Pointer[state]
 	workers atomic.Pointer[[]*Worker]
 	first   *Worker
@@ -140,9 +142,10 @@ type Worker struct {
 
 	options optionState
 
-	ids        uint32         // IPv4 identifications
-	lists      [][]arp.Action // empty ones, see actionList
-	spareFrags [][]*packet.Buffer
+	ids        uint32             // IPv4 identifications
+	lists      [][]arp.Action     // empty ones, see actionList
+	spareLists [][]*packet.Buffer // empty ones, see list
+	merger     gso.Coalescer
 	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result
 
@@ -328,6 +331,9 @@ func (w *Worker) flush() {
 				w.drop(w.st.device(port), b, DropNoOutput)
 			}
 		default:
+			if d := w.st.device(port); d != nil && d.offloads.coalesce {
+				q = w.coalesce(d, q)
+			}
 			w.total.Out += uint64(len(q))
 			w.out(port, q)
 		}
@@ -395,8 +401,17 @@ func (w *Worker) unmake(b *packet.Buffer) {
 	b.Free()
 }
 
-// send counts what a port sends, and queues it for Output.
+// send sends a packet by a port.
 func (w *Worker) send(d *device, b *packet.Buffer) {
+	if b.HasOffloads() {
+		w.sendFit(d, b)
+		return
+	}
+	w.enqueue(d, b)
+}
+
+// enqueue counts what a port sends, and queues it for Output.
+func (w *Worker) enqueue(d *device, b *packet.Buffer) {
 	n := w.work(d)
 	n.TxPackets++
 	n.TxBytes += uint64(b.Len())

@@ -58,10 +58,9 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	}
 }
 
-// ordinary reports whether a buffer has nothing that the short way does not know of. Superframes that it does not know are longer
-// than any MTU, and packets with too little room in front fail as they do otherwise.
+// ordinary reports whether a buffer has nothing that the short way does not know of. Packets with too little room in front fail as they do otherwise.
 func ordinary(b *packet.Buffer) bool {
-	return uint(b.Len()-ethernet.HeaderLen-ipv4.HeaderLen) <= maxFrame-ethernet.HeaderLen-ipv4.HeaderLen && !b.HasVLAN()
+	return uint(b.Len()-ethernet.HeaderLen-ipv4.HeaderLen) <= maxFrame-ethernet.HeaderLen-ipv4.HeaderLen && !b.HasVLAN() && !b.IsSuperframe()
 }
 
 // resolveFrames is the entry of a bridge's port.

@@ -39,6 +39,7 @@ const (
 	StageEncap                       // Device put the packet into a tunnel to Addr, which leaves by Via
 	StageDecap                       // Device took the packet out of a tunnel from Addr
 	StageFragment                    // cut into fragments of MTU
+	StageSegment                     // a superframe was cut into segments
 	StageReassemble                  // put together again: Packet
 	StageLocal                       // for the node itself
 	StageEcho                        // answered
@@ -54,7 +55,7 @@ const (
 var stageNames = [numStages]string{
 	StageReceive: "receive", StageLearn: "learn", StageBridge: "bridge", StageFlood: "flood", StageARP: "arp",
 	StageRoute: "route", StageNeighbour: "neighbour", StageHold: "hold", StageFDB: "fdb", StageEncap: "encap",
-	StageDecap: "decap", StageFragment: "fragment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
+	StageDecap: "decap", StageFragment: "fragment", StageSegment: "segment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
 	StageDeliver: "deliver", StageICMP: "icmp", StageReset: "reset", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
 }
 

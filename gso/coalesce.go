@@ -67,7 +67,8 @@ const (
 )
 
 // Merge puts together what belongs together in batch and returns what is then in it, at its front; segments that became part of
-// another's superframe are freed. Packets start with an Ethernet header, or with their IP header if raw.
+// another's superframe are freed. Packets start with an Ethernet header, or with their IP header if raw. takes says of what kinds
+// there may be superframes: [packet.OffloadTCP4] and [packet.OffloadTCP6].
 //
 // A superframe is at the place of its first segment, and no packet of a flow overtakes another of it. Segments are merged if they
 // differ in nothing but length, sequence number, PSH and FIN, checksums and IPv4 identification, which rises by one or, with DF,
@@ -76,12 +77,12 @@ const (
 //
 // [Segmenter.Cut] makes the same segments of it, but that identifications that stay the same rise then, which DF makes unimportant
 // (RFC 6864 section 4). It allocates nothing in the long run.
-func (c *Coalescer) Merge(batch []*packet.Buffer, raw bool) []*packet.Buffer {
+func (c *Coalescer) Merge(batch []*packet.Buffer, raw bool, takes packet.Offloads) []*packet.Buffer {
 	n := 0
 	for _, b := range batch {
 		var s segment
 		merge := false
-		switch s.classify(b, raw) {
+		switch s.classify(b, raw, takes) {
 		case mergeable:
 			merge = c.add(batch, b, &s, n)
 		case solitary:
@@ -102,7 +103,7 @@ func (c *Coalescer) Merge(batch []*packet.Buffer, raw bool) []*packet.Buffer {
 }
 
 // classify looks at a packet.
-func (s *segment) classify(b *packet.Buffer, raw bool) verdict {
+func (s *segment) classify(b *packet.Buffer, raw bool, takes packet.Offloads) verdict {
 	p := b.Bytes()
 	etherType := ethernet.TypeIPv4
 	if raw {
@@ -112,12 +113,12 @@ func (s *segment) classify(b *packet.Buffer, raw bool) verdict {
 	} else if s.ip, etherType = flow.Network(p); s.ip == 0 {
 		return other
 	}
-	switch etherType {
-	case ethernet.TypeIPv4:
+	switch {
+	case etherType == ethernet.TypeIPv4 && takes.Has(packet.OffloadTCP4):
 		if v := s.ipv4(p); v != mergeable {
 			return v
 		}
-	case ethernet.TypeIPv6:
+	case etherType == ethernet.TypeIPv6 && takes.Has(packet.OffloadTCP6):
 		if v := s.ipv6(p); v != mergeable {
 			return v
 		}

@@ -19,6 +19,8 @@ import (
 	"github.com/culvert-net/culvert/tcp"
 )
 
+const anyTCP = packet.OffloadTCP4 | packet.OffloadTCP6
+
 // fill puts packets into buffers of a pool.
 func fill(t testing.TB, pool *packet.Pool, packets [][]byte) (batch []*packet.Buffer) {
 	t.Helper()
@@ -59,16 +61,15 @@ func TestMerge(t *testing.T) {
 	c := gso.Coalescer{Large: s.Large}
 	for _, f := range mergeable() {
 		segments := f.cutSlowly(t)
-		got := c.Merge(fill(t, s.Pool, segments), f.raw)
+		got := c.Merge(fill(t, s.Pool, segments), f.raw, anyTCP)
 		require.Len(t, got, 1, "%v", f)
-		whole, l4 := f.build(t)
 		if len(segments) > 1 {
+			f.complete = false
+			whole, l4 := f.build(t)
 			kind, size := got[0].GSO()
 			require.Equal(t, []any{f.kind, uint16(f.size)}, []any{kind, size}, "%v", f)
 			start, field, ok := got[0].PartialChecksum()
 			require.Equal(t, []any{l4, 16, true}, []any{start, field, ok})
-			f.complete = false
-			whole, _ = f.build(t)
 			require.Equal(t, whole, got[0].Bytes(), "%v", f)
 		}
 		require.Equal(t, segments, apart(t, s, got, f.raw))
@@ -171,7 +172,7 @@ func TestMergeRules(t *testing.T) {
 			}
 			c.spoil(batch[1])
 			coalescer := gso.Coalescer{Large: s.Large}
-			got := coalescer.Merge(batch, false)
+			got := coalescer.Merge(batch, false, anyTCP)
 			assert.Len(t, got, c.left)
 			assert.Equal(t, []*packet.Buffer{nil, nil, nil}[:3-len(got)], batch[len(got):])
 			packet.FreeBatch(got)
@@ -193,7 +194,7 @@ func TestMergeRest(t *testing.T) {
 		require.Equal(t, uint16(0xffff), checksum.Add(pseudo(p[14:], 20), checksum.Sum(p[34:])), "right")
 	}
 	c := gso.Coalescer{Large: s.Large}
-	got := c.Merge(batch, false)
+	got := c.Merge(batch, false, anyTCP)
 	require.Len(t, got, 2)
 	packet.FreeBatch(got)
 }
@@ -218,7 +219,7 @@ func TestMergeOrder(t *testing.T) {
 	ack.Bytes()[3] = 40 // no payload
 	batch := []*packet.Buffer{a[0], b[0], other, a[1], c[0], b[1], ack, a[2], b[2], c[1], a[3], b[3]}
 	coalescer := gso.Coalescer{Large: s.Large}
-	got := coalescer.Merge(batch, true)
+	got := coalescer.Merge(batch, true, anyTCP)
 	var seen []int
 	for _, q := range got {
 		seen = append(seen, (q.Len()-40)/100)
@@ -246,7 +247,7 @@ func TestMergeManyFlows(t *testing.T) {
 		}
 	}
 	c := gso.Coalescer{Large: s.Large}
-	all := apart(t, s, c.Merge(batch, true), true)
+	all := apart(t, s, c.Merge(batch, true, anyTCP), true)
 	seq := map[byte]uint32{}
 	for _, p := range all {
 		want[p[20]]--
@@ -264,13 +265,13 @@ func TestMergeRoom(t *testing.T) {
 	f := frame{kind: packet.GSOTCP4, size: 1000, payload: 3000, tcp: tcp.Fields{Flags: tcp.ACK}}
 	t.Run("no large buffers", func(t *testing.T) {
 		var c gso.Coalescer
-		got := c.Merge(stream(t, f, s.Pool), false)
+		got := c.Merge(stream(t, f, s.Pool), false, anyTCP)
 		assert.Len(t, got, 3, "no room for 1,000 bytes behind 1,054")
 		packet.FreeBatch(got)
 	})
 	t.Run("large buffers that are not", func(t *testing.T) {
 		c := gso.Coalescer{Large: s.Pool}
-		got := c.Merge(stream(t, f, s.Pool), false)
+		got := c.Merge(stream(t, f, s.Pool), false, anyTCP)
 		assert.Len(t, got, 3)
 		packet.FreeBatch(got)
 	})
@@ -278,7 +279,7 @@ func TestMergeRoom(t *testing.T) {
 		c := gso.Coalescer{Large: s.Large}
 		var taken [8]*packet.Buffer
 		s.Large.GetBatch(taken[:])
-		got := c.Merge(stream(t, f, s.Pool), false)
+		got := c.Merge(stream(t, f, s.Pool), false, anyTCP)
 		assert.Len(t, got, 3)
 		packet.FreeBatch(got)
 		packet.FreeBatch(taken[:])
@@ -287,7 +288,7 @@ func TestMergeRoom(t *testing.T) {
 		var c gso.Coalescer
 		batch := stream(t, f, s.Large)
 		first := batch[0]
-		got := c.Merge(batch, false)
+		got := c.Merge(batch, false, anyTCP)
 		require.Len(t, got, 1)
 		assert.Same(t, first, got[0])
 		packet.FreeBatch(got)
@@ -296,7 +297,7 @@ func TestMergeRoom(t *testing.T) {
 		c := gso.Coalescer{Large: s.Large}
 		small := f
 		small.size, small.payload = 600, 2400
-		got := c.Merge(stream(t, small, s.Pool), false)
+		got := c.Merge(stream(t, small, s.Pool), false, anyTCP)
 		assert.Len(t, got, 2, "what has begun in one buffer ends there")
 		assert.Equal(t, small.cutSlowly(t), apart(t, s, got, false))
 	})
@@ -312,7 +313,7 @@ func TestMergeRoom(t *testing.T) {
 			one.payload, one.id, one.tcp.Seq = 1000, uint16(i), uint32(i*1000)
 			batch = append(batch, stream(t, one, pool)...)
 		}
-		got := c.Merge(batch, false)
+		got := c.Merge(batch, false, anyTCP)
 		require.Len(t, got, 2)
 		assert.Equal(t, 54+65000, got[0].Len(), "as much as fits with room for tunnels")
 		packet.FreeBatch(got)
@@ -344,10 +345,30 @@ func TestMergeFixedID(t *testing.T) {
 				h.SetID(c.ids[i])
 			}
 			coalescer := gso.Coalescer{Large: s.Large}
-			got := coalescer.Merge(batch, true)
+			got := coalescer.Merge(batch, true, anyTCP)
 			assert.Len(t, got, c.left)
 			packet.FreeBatch(got)
 		})
+	}
+}
+
+// TestMergeKinds: only what the device takes is put together.
+func TestMergeKinds(t *testing.T) {
+	s := pools(t, 64)
+	for _, f := range []frame{
+		{kind: packet.GSOTCP4, size: 1000, payload: 3000, tcp: tcp.Fields{Flags: tcp.ACK}},
+		{kind: packet.GSOTCP6, size: 1000, payload: 3000, tcp: tcp.Fields{Flags: tcp.ACK}},
+	} {
+		for _, takes := range []packet.Offloads{0, packet.OffloadTCP4, packet.OffloadTCP6} {
+			c := gso.Coalescer{Large: s.Large}
+			got := c.Merge(stream(t, f, s.Pool), false, takes)
+			want := 3
+			if takes == packet.OffloadTCP4 && f.kind == packet.GSOTCP4 || takes == packet.OffloadTCP6 && f.kind == packet.GSOTCP6 {
+				want = 1
+			}
+			assert.Len(t, got, want, "%v for %v", f, takes)
+			packet.FreeBatch(got)
+		}
 	}
 }
 
@@ -367,7 +388,7 @@ func TestMergeAllocates(t *testing.T) {
 			for i, p := range packets {
 				_ = batch[i].SetBytes(p)
 			}
-			packet.FreeBatch(c.Merge(batch, false))
+			packet.FreeBatch(c.Merge(batch, false, anyTCP))
 		}))
 	}
 }
@@ -444,7 +465,7 @@ func FuzzMerge(f *testing.F) {
 			before = append(before, bytes.Clone(p))
 		}
 		c := gso.Coalescer{Large: s.Large}
-		after := apart(t, s, c.Merge(fill(t, s.Pool, packets), false), false)
+		after := apart(t, s, c.Merge(fill(t, s.Pool, packets), false, anyTCP), false)
 		for _, all := range [][][]byte{before, after} {
 			for _, p := range all {
 				if len(p) >= 34 && p[12] == 8 && p[20]&0x40 != 0 {
@@ -475,7 +496,7 @@ func BenchmarkMerge(b *testing.B) {
 						batch[i].SetChecksumVerified()
 					}
 				}
-				got := c.Merge(batch, false)
+				got := c.Merge(batch, false, anyTCP)
 				if len(got) != 1 {
 					b.Fatal(len(got))
 				}
