@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -185,6 +186,17 @@ func (t *session) type_(status int) int {
 			return status
 		}
 	}
+}
+
+// trap keeps the EXIT trap, which the interpreter would run after each line, and returns what is left of the command.
+func (t *session) trap(args []string) []string {
+	exit := func(c string) bool { return c == "EXIT" || c == "0" }
+	if slices.ContainsFunc(args[2:], exit) {
+		if t.atExit = args[1]; t.atExit == "-" {
+			t.atExit = ""
+		}
+	}
+	return append(args[:2:2], slices.DeleteFunc(slices.Clone(args[2:]), exit)...)
 }
 
 // read reads lines, in a goroutine of its own: it may wait in a read when the session has ended.
