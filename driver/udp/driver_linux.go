@@ -57,7 +57,11 @@ func New(c Config) (*Driver, error) {
 	if c.Local.IsValid() {
 		d.local = c.Local.As4()
 	}
-	if d.watch, err = sockets.NewWatch(c.Device, c.Local, d.deviceChanged); err != nil {
+	name := c.Device
+	if name == "" && c.Local.IsLoopback() {
+		name = "lo" // it has one address of those that it answers for
+	}
+	if d.watch, err = sockets.NewWatch(name, c.Local, d.deviceChanged); err != nil {
 		return nil, fmt.Errorf("udp: the network device cannot be watched: %w", err)
 	}
 	if err := d.open(); err != nil {
@@ -187,7 +191,7 @@ func (d *Driver) Link() driver.Link {
 	l := driver.Link{Raw: true, Up: true, Offloads: packet.OffloadChecksum | packet.OffloadUDP4}
 	if d.config.Device != "" || d.local != [4]byte{} {
 		device := d.watch.Device()
-		l.Name, l.MTU, l.Up = device.Name, device.MTU, device.Up
+		l.Name, l.MTU, l.Up = device.Name, min(device.MTU, maxPacket), device.Up
 	}
 	return l
 }

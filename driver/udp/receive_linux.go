@@ -41,6 +41,7 @@ type receiver struct {
 	mu   sync.Mutex // of whoever receives, and of close
 	conn *sockets.Conn
 	gro  bool
+	most int // messages at a time: queues that wait keep as many buffers
 
 	batch   *sockets.Batch
 	stage   []byte
@@ -76,6 +77,7 @@ func (r *receiver) open(d *Driver) error {
 		return err
 	}
 	r.d = d
+	r.most = min(max(d.pool.Len()/(2*d.config.Queues), 1), rxMessages)                          // half of the pool is for who holds packets
 	r.gro = !d.config.NoGRO && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 	r.batch = sockets.NewGather(rxMessages, 2, true, rxControl)
 	r.stage = make([]byte, rxMessages*stageSize)
@@ -127,10 +129,10 @@ func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 	}
 }
 
-// prepare sets the memory for up to n messages. When the pool is empty they are received all the same, and dropped, as otherwise
-// nobody could wait for the next.
+// prepare sets the memory for up to n messages. When there is no buffer one is received all the same, and dropped, as otherwise nobody
+// could wait for the next.
 func (r *receiver) prepare(n int) {
-	r.want, r.got, r.next = min(n, rxMessages), 0, 0
+	r.want, r.got, r.next = min(n, r.most), 0, 0
 	missing := 0
 	for _, b := range r.buffers[:r.want] {
 		if b == nil {
@@ -141,25 +143,38 @@ func (r *receiver) prepare(n int) {
 		return
 	}
 	spare := r.spare[:r.d.pool.GetBatch(r.spare[:missing])]
+	last := rxMessages - 1
 	for i := range r.want {
-		switch {
-		case r.buffers[i] != nil:
-		case len(spare) > 0:
-			r.buffers[i] = spare[0]
-			spare = spare[1:]
-			p, _ := r.buffers[i].Extend(r.buffers[i].Tailroom())
-			r.batch.Set(i, p[headers:]) // checked when it was configured
-			r.batch.Append(i, r.stageOf(i))
-		case i > 0:
-			r.want = i
-			return
-		default:
-			for i := range r.want {
-				r.batch.Set(i, r.stageOf(i))
-			}
-			return
+		if r.buffers[i] != nil {
+			continue
 		}
+		if len(spare) > 0 {
+			_, _ = spare[0].Extend(spare[0].Tailroom())
+			r.place(i, spare[0])
+			spare = spare[1:]
+			continue
+		}
+		for last > i && r.buffers[last] == nil {
+			last--
+		}
+		if last <= i {
+			r.want = i
+			break
+		}
+		r.place(i, r.buffers[last])
+		r.buffers[last] = nil
 	}
+	if r.want == 0 {
+		r.want = 1
+		r.batch.Set(0, r.stageOf(0))
+	}
+}
+
+// place has message i received into a buffer, whose bytes are all of its room.
+func (r *receiver) place(i int, b *packet.Buffer) {
+	r.buffers[i] = b
+	r.batch.Set(i, b.Bytes()[headers:]) // so much there is: Config.Pool was checked
+	r.batch.Append(i, r.stageOf(i))
 }
 
 func (r *receiver) stageOf(i int) []byte { return r.stage[i*stageSize:][:stageSize] }

@@ -189,7 +189,7 @@ func (s *sender) sort(batch []*packet.Buffer) (n int) {
 			continue
 		}
 		err := s.parse(d)
-		if err == errCut && n > 0 && len(batch) > len(s.buffers) {
+		if n > 0 && len(batch) > len(s.buffers) && errors.Is(err, errCut) {
 			return n // there may be more of it behind
 		}
 		if err != nil {
