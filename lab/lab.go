@@ -157,7 +157,7 @@ type Console struct {
 	Prompt, More string
 
 	// Interrupts are the user's ^C: each ends the command that runs, or the session if none does.
-	Interrupts <-chan struct{}
+	Interrupts <-chan os.Signal
 }
 
 // Session runs a bash script, and then what is typed, with the script's variables, functions and background jobs, until exit, the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -97,7 +98,7 @@ func (o *output) await(t *testing.T, text string) {
 type running struct {
 	*output
 	lines      *io.PipeWriter
-	interrupts chan struct{}
+	interrupts chan os.Signal
 	stop       context.CancelFunc
 	ended      chan error
 	status     int
@@ -107,7 +108,7 @@ func start(t *testing.T, script string) *running {
 	in, lines := io.Pipe()
 	ctx, stop := context.WithCancel(t.Context())
 	r := &running{
-		output: &output{more: make(chan struct{}, 1)}, lines: lines, interrupts: make(chan struct{}), stop: stop, ended: make(chan error, 1),
+		output: &output{more: make(chan struct{}, 1)}, lines: lines, interrupts: make(chan os.Signal), stop: stop, ended: make(chan error, 1),
 	}
 	l, err := lab.New(lab.Config{RealTime: true, Seed: 1, Stdout: r, Stderr: r, Drivers: cable(t)})
 	require.NoError(t, err)
@@ -172,9 +173,9 @@ func TestSessionEnds(t *testing.T) {
 		{"with its lines", wired, func(r *running) { _ = r.lines.Close() }, 0},
 		{"with its script", "false\nexit 4", func(*running) {}, 4},
 		{"with its script, by -e", "set -e; false", func(*running) {}, 1},
-		{"by ^C at the prompt", wired, func(r *running) { r.interrupts <- struct{}{} }, 0},
-		{"by ^C in the script", "echo '> '; ping -c 1 -W 100 127.0.0.2; sleep 100", func(r *running) { r.interrupts <- struct{}{} }, 130},
-		{"by ^C in the script's own loop", "echo '> '; while true; do :; done", func(r *running) { r.interrupts <- struct{}{} }, 130},
+		{"by ^C at the prompt", wired, func(r *running) { r.interrupts <- os.Interrupt }, 0},
+		{"by ^C in the script", "echo '> '; ping -c 1 -W 100 127.0.0.2; sleep 100", func(r *running) { r.interrupts <- os.Interrupt }, 130},
+		{"by ^C in the script's own loop", "echo '> '; while true; do :; done", func(r *running) { r.interrupts <- os.Interrupt }, 130},
 		{"by the context", wired, func(r *running) { r.stop() }, 0},
 		{"by the context while something runs", wired + "echo '> '; sleep 100", func(r *running) { r.stop() }, 130},
 		{"while jobs run", wired + "sleep 1000 & ip netns exec a tcpdump -lni eth0 &", func(r *running) { r.stop() }, 0},
@@ -196,7 +197,7 @@ func TestSessionInterrupt(t *testing.T) {
 	r.await(t, "> ")
 	r.types(t, "while true; do echo again; sleep 100; done; echo never")
 	r.await(t, "again")
-	r.interrupts <- struct{}{}
+	r.interrupts <- os.Interrupt
 	r.types(t, "echo still here")
 	r.await(t, "still here")
 	r.types(t, "exit")

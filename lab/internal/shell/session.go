@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +32,7 @@ type Session struct {
 	Prompt, More string
 
 	// Interrupts is the user's ^C: it ends the command that runs, or the session if none does.
-	Interrupts <-chan struct{}
+	Interrupts <-chan os.Signal
 }
 
 // session is a running one.
