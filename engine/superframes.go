@@ -98,7 +98,7 @@ func (w *Worker) sendFit(d *device, b *packet.Buffer) {
 		w.dropTx(d, b, fitReason(err))
 		return
 	}
-	w.noteCut(super, len(list))
+	w.noteCut(d, super, len(list))
 	for _, s := range list {
 		w.watch(d, s)
 		w.enqueue(d, s)
@@ -114,15 +114,15 @@ func (w *Worker) apart(d *device, b *packet.Buffer, raw bool) []*packet.Buffer {
 		w.dropTx(d, b, fitReason(err))
 		return list
 	}
-	w.noteCut(true, len(list))
+	w.noteCut(d, true, len(list))
 	return list
 }
 
-// noteCut counts segments.
-func (w *Worker) noteCut(super bool, n int) {
+// noteCut counts what became of a packet at a device: n packets.
+func (w *Worker) noteCut(d *device, super bool, n int) {
 	w.total.Made += uint64(n - 1)
 	if super && n > 1 && w.trace != nil {
-		w.note(Step{Stage: StageSegment, Text: fmt.Sprintf("%d packets", n)})
+		w.note(Step{Stage: StageSegment, Device: d.label(), Text: fmt.Sprintf("%d packets", n)})
 	}
 }
 
@@ -186,7 +186,7 @@ func (w *Worker) localSuperframe(d *device, b *packet.Buffer, toAll bool) bool {
 	if err != nil {
 		w.dropRx(d, b, fitReason(err))
 	} else {
-		w.noteCut(true, len(list))
+		w.noteCut(d, true, len(list))
 	}
 	for _, s := range list {
 		w.ipLocal(d, s, toAll)

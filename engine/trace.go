@@ -39,7 +39,7 @@ const (
 	StageEncap                       // Device put the packet into a tunnel to Addr, which leaves by Via
 	StageDecap                       // Device took the packet out of a tunnel from Addr
 	StageFragment                    // cut into fragments of MTU
-	StageSegment                     // a superframe was cut into segments
+	StageSegment                     // a superframe for Device was cut into segments
 	StageReassemble                  // put together again: Packet
 	StageLocal                       // for the node itself
 	StageEcho                        // answered

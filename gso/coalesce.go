@@ -302,7 +302,7 @@ func (c *Coalescer) room(batch []*packet.Buffer, f *merged, n int) bool {
 	if f.b.Tailroom() >= n {
 		return true
 	}
-	if c.Large == nil || f.count > 1 {
+	if c.Large == nil {
 		return false
 	}
 	q := c.Large.Get()
