@@ -93,10 +93,17 @@ func New(c Config) (*Lab, error) {
 		Node: net.Default(), Dir: dir, Stdin: c.Stdin, Stdout: orDiscard(c.Stdout), Stderr: sys.Stderr, Sys: sys,
 		Env: func(name string) string { return lookup(env, name) }, Envs: func() []string { return env },
 	}
-	if l.root.Stdin == nil {
-		l.root.Stdin = strings.NewReader("")
-	}
 	return l, nil
+}
+
+// process returns what a script runs in.
+func (l *Lab) process(name string) *proc.Proc {
+	p := l.root
+	p.Pos = proc.Position{File: name}
+	if p.Stdin == nil {
+		p.Stdin = strings.NewReader("") // its own: the interpreter reads it in a goroutine
+	}
+	return &p
 }
 
 // stderr makes the run's standard error a writer that is equal to no other, so that a redirection can be told. What set -x shows
@@ -138,9 +145,7 @@ func (l *Lab) Network() *network.Network { return l.sys.Net }
 //
 // Several scripts may be run one after the other, on the same network.
 func (l *Lab) Run(name, script string, params ...string) (int, error) {
-	p := l.root
-	p.Pos = proc.Position{File: name}
-	status := l.shells.Run(&p, name, script, params)
+	status := l.shells.Run(l.process(name), name, script, params)
 	l.sys.Sched.Finish()
 	if err := l.sys.Sched.Err(); err != nil {
 		return status, fmt.Errorf("lab: %s: %w", name, err)
@@ -156,7 +161,7 @@ type Console struct {
 	// Prompt and More ask for a line, and for the rest of a command that is not complete. "": silently.
 	Prompt, More string
 
-	// Interrupts are the user's ^C: each ends the command that runs, or the session if none does.
+	// Interrupts are the user's ^C: each ends the command that runs, or the session if none does or there is no Prompt.
 	Interrupts <-chan os.Signal
 }
 
@@ -164,9 +169,7 @@ type Console struct {
 // end of the lines or of ctx. It returns the exit status: 128 and SIGINT's number if the script was interrupted. It is for labs in
 // real time.
 func (l *Lab) Session(ctx context.Context, name, script string, c Console) (int, error) {
-	p := l.root
-	p.Pos = proc.Position{File: name}
-	status := l.shells.RunSession(ctx, &p, shell.Session{
+	status := l.shells.RunSession(ctx, l.process(name), shell.Session{
 		Name: name, Script: script, Lines: c.Lines, Prompt: c.Prompt, More: c.More, Interrupts: c.Interrupts,
 	})
 	l.sys.Sched.Finish()

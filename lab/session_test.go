@@ -153,7 +153,7 @@ func TestSession(t *testing.T) {
 	r.await(t, "VXLAN vni 7 10.0.0.1 > 10.0.0.2")
 	r.types(t, "ip -n a link del eth0")
 	r.types(t, "ip link add x type cable")
-	r.await(t, "cable x: want: end a|b")
+	r.await(t, "x: want: end a|b")
 	assert.NotContains(t, r.String(), "node.sh: line", "an error of what was typed has no line")
 	r.types(t, "nonsense")
 	r.await(t, "nonsense: command not found")
@@ -214,6 +214,6 @@ func TestVirtualTime(t *testing.T) {
 	status, err := l.Run("x.sh", "ip link add eth0 type cable end a")
 	require.NoError(t, err)
 	assert.Equal(t, 2, status)
-	assert.Equal(t, "x.sh: line 1: cable eth0: network: time is virtual here, where no packet of the machine can come in\n", out.String())
+	assert.Equal(t, "x.sh: line 1: eth0: network: time is virtual here, where no packet of the machine can come in\n", out.String())
 	require.NoError(t, l.Close())
 }

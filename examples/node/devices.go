@@ -3,7 +3,6 @@ package main
 // The devices of the machine: ip link add NAME type KIND WORD….
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,7 +31,7 @@ func drivers() map[string]proc.OpenDriver {
 // openAFPacket reads: dev D [promisc] [steal] [filter KIND VALUE…]. With an address of its own the node receives frames to that, and
 // to everybody; with promisc, frames to all.
 func openAFPacket(l engine.Link, words []string) (driver.Driver, error) {
-	w := &reader{words: words}
+	w := &reader{kind: "afpacket", words: words}
 	c := afpacket.Config{}
 	var filter afpacket.Filter
 	promisc, steal := false, false
@@ -51,7 +50,7 @@ func openAFPacket(l engine.Link, words []string) (driver.Driver, error) {
 		}
 	}
 	if c.Device == "" {
-		w.fail(errors.New("dev is missing: which device of the machine?"))
+		w.fail("dev is missing: which device of the machine?")
 	}
 	own := l.MAC != ethernet.MAC{}
 	if own && !promisc {
@@ -65,7 +64,7 @@ func openAFPacket(l engine.Link, words []string) (driver.Driver, error) {
 		c.Steal = &filter
 	}
 	if steal && !w.filtered {
-		w.fail(errors.New("steal: needs a filter: what is to be kept from the kernel?"))
+		w.fail("steal: needs a filter: what is to be kept from the kernel?")
 	}
 	if w.err != nil {
 		return nil, w.err
@@ -75,7 +74,7 @@ func openAFPacket(l engine.Link, words []string) (driver.Driver, error) {
 
 // openTunTap reads: [dev D]. The machine's end is called D, or as the node's.
 func openTunTap(kind tuntap.Kind, l engine.Link, words []string) (driver.Driver, error) {
-	w := &reader{words: words}
+	w := &reader{kind: kind.String(), words: words}
 	c := tuntap.Config{Kind: kind, Name: l.Name, MTU: l.MTU}
 	for w.more() {
 		switch word := w.next(); word {
@@ -93,7 +92,7 @@ func openTunTap(kind tuntap.Kind, l engine.Link, words []string) (driver.Driver,
 
 // openUDP reads: local A [port P].
 func openUDP(_ engine.Link, words []string) (driver.Driver, error) {
-	w := &reader{words: words}
+	w := &reader{kind: "udp", words: words}
 	var c udp.Config
 	for w.more() {
 		switch word := w.next(); word {
@@ -121,7 +120,9 @@ func opened[D driver.Driver](d D, err error) (driver.Driver, error) {
 
 // reader reads the words of a device. Its first error stays.
 type reader struct {
+	kind     string
 	words    []string
+	last     string // the word that value was taken for
 	filtered bool
 	err      error
 }
@@ -131,36 +132,36 @@ func (w *reader) more() bool { return len(w.words) > 0 && w.err == nil }
 func (w *reader) next() string {
 	word := w.words[0]
 	w.words = w.words[1:]
+	w.last = word
 	return word
 }
 
-func (w *reader) fail(err error) {
+func (w *reader) fail(format string, args ...any) {
 	if w.err == nil {
-		w.err = err
+		w.err = fmt.Errorf(w.kind+": "+format, args...)
 	}
 }
 
 func (w *reader) unknown(word, want string) {
-	w.fail(fmt.Errorf("what is %q? Known is: %s", word, want))
+	w.fail("what is %q? Known is: %s", word, want)
 }
 
 // value takes the word behind another.
 func (w *reader) value() string {
 	if len(w.words) == 0 {
-		w.fail(errors.New("its last word needs a value behind it"))
+		w.fail("%s: a value is missing", w.last)
 		return ""
 	}
-	return w.next()
+	value := w.words[0]
+	w.words = w.words[1:]
+	return value
 }
 
 func (w *reader) address() netip.Addr {
 	text := w.value()
 	a, err := netip.ParseAddr(text)
-	if err == nil && !a.Is4() {
-		err = fmt.Errorf("%s is no IPv4 address", text)
-	}
-	if err != nil {
-		w.fail(err)
+	if err != nil || !a.Is4() {
+		w.fail("%s: %s is no IPv4 address", w.last, text)
 	}
 	return a
 }
@@ -169,7 +170,7 @@ func (w *reader) number(limit int) int {
 	text := w.value()
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > limit {
-		w.fail(fmt.Errorf("%q is no number from 0 to %d", text, limit))
+		w.fail("%s: %q is no number from 0 to %d", w.last, text, limit)
 	}
 	return n
 }
@@ -190,7 +191,7 @@ func (w *reader) filter(f *afpacket.Filter) {
 		case "to":
 			p, err := netip.ParsePrefix(w.value())
 			if err != nil {
-				w.fail(err)
+				w.fail("to: %v", err)
 			}
 			f.IPv4 = append(f.IPv4, p)
 		case "host":

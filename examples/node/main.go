@@ -18,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"syscall"
@@ -56,7 +57,7 @@ tcpdump, ping, arping, traceroute, nc -u and nstat work, too, and more: what the
     END
     go run ./examples/node node.sh                      # then, in another terminal: ping 10.9.9.9
 
-It ends with exit, the end of its input (other than /dev/null), ^C at the prompt, or SIGTERM.
+It ends with exit, the end of its input (other than /dev/null), ^C at the prompt or of what is no terminal, or SIGTERM.
 
 Options:
 `
@@ -101,6 +102,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 func node(name, script string, c lab.Console, verbose bool, stdout, stderr io.Writer) (int, error) {
 	l, err := lab.New(lab.Config{
 		RealTime: true, Drivers: drivers(), Commands: proc.Table{"show": show}, Stdout: stdout, Stderr: stderr,
+		Seed: rand.Uint64(), // so that no two nodes give their devices the same MAC addresses
 	})
 	if err != nil {
 		return 1, err
@@ -113,6 +115,9 @@ func node(name, script string, c lab.Console, verbose bool, stdout, stderr io.Wr
 	c.Interrupts = interrupts
 
 	status, err := l.Session(ctx, name, script, c)
+	if ctx.Err() != nil {
+		status = 0 // as it was told to
+	}
 
 	summary := "stats -a"
 	if verbose {

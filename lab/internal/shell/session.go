@@ -31,7 +31,7 @@ type Session struct {
 	// Prompt and More ask for a line, and for the rest of a command; "": silently.
 	Prompt, More string
 
-	// Interrupts is the user's ^C: it ends the command that runs, or the session if none does.
+	// Interrupts is the user's ^C: it ends the command that runs, or the session if none does or nobody is prompted.
 	Interrupts <-chan os.Signal
 }
 
@@ -98,11 +98,11 @@ func (t *session) signals(over <-chan struct{}) {
 	}
 }
 
-// interrupt ends the list of commands that runs; if none does, or if it is for good, it ends the session.
+// interrupt ends the list of commands that runs; if none does, or it is for good, or nobody could go on typing, the session too.
 func (t *session) interrupt(forGood bool) {
 	t.mu.Lock()
 	t.interrupted = t.running
-	t.over = t.over || forGood || !t.running
+	t.over = t.over || forGood || !t.running || t.Prompt == ""
 	t.mu.Unlock()
 	t.shells.sys.Net.Later(func() {
 		if t.isInterrupted() {

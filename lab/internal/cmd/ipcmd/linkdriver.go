@@ -23,7 +23,7 @@ func (i *ip) addDriver(l *linkWords, open proc.OpenDriver) error {
 		err = l.node.AddDriver(e, l.kind, d)
 	}
 	if err != nil {
-		return words.Errorf(2, "%s %s: %v", l.kind, l.name, err)
+		return words.Errorf(2, "%s: %v", l.name, err)
 	}
 	return i.dress(l)
 }
