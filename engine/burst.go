@@ -71,8 +71,8 @@ type flight struct {
 	addr  uint32   // next hop
 
 	tunnel *device // that it came out of
-	in     *device // bridge's port that it came in by
-	bridge *device // of in
+	in     *device // bridge's port that teaches
+	bridge *device // that it went up to
 	out    *device // bridge or tunnel that it leaves by
 	to     *device // port that it leaves by
 
@@ -104,6 +104,8 @@ type burst struct {
 	near    [burstSize]arp.Neighbour
 	words   [burstSize]uint64
 	numbers [burstSize]uint64
+
+	recent recentWays
 
 	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
 
@@ -155,7 +157,6 @@ func (l *list) take(x *burst, device func(f *flight) *device) (*device, []uint8)
 }
 
 func tunnelOf(f *flight) *device { return f.tunnel }
-func inOf(f *flight) *device     { return f.in }
 func outOf(f *flight) *device    { return f.out }
 
 // plain reports whether frames that a port receives may go the short way: nobody watches.
@@ -281,7 +282,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
 	}
-	if f.teaches && w.learn(f.bridge, f.src, f.in) == fdb.Own {
+	if f.teaches && w.learn(w.st.device(f.in.master), f.src, f.in) == fdb.Own {
 		w.dropRx(f.in, b, DropSourceMAC)
 		return false
 	}

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
@@ -38,7 +39,7 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 		w.resolveHeard(x, t, these)
 	}
 	for x.bridged.n > 0 {
-		in, these := x.bridged.take(x, inOf)
+		in, these := x.bridged.take(x, tunnelOf)
 		w.resolveBridged(x, in, these)
 	}
 	if x.routed.n > 0 {
@@ -70,12 +71,13 @@ func ordinary(b *packet.Buffer) (h *headers, size uint16) {
 
 // resolveFrames is the entry of a bridge's port.
 func (w *Worker) resolveFrames(x *burst, d *device) {
+	x.bridged.first, x.bridged.mixed = d, false
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
 		if h, size := ordinary(b); h != nil {
-			f.frame, f.in, f.start, f.size = h, d, 0, size
-			x.bridged.add(i, d)
+			f.frame, f.start, f.size = h, 0, size
+			x.bridged.push(i)
 		}
 	}
 }
@@ -211,7 +213,6 @@ func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
 		x.heard.add(i, t)
 	}
 	if t.master != 0 {
-		f.in = t
 		x.bridged.add(i, t)
 		return
 	}
@@ -255,13 +256,12 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	table.LookupAll(x.keys[:n], x.places[:])
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
-		f.bridge = br
 		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
-			f.teaches, f.arrives = true, true
+			f.teaches, f.arrives, f.in = true, true, in
 		}
 		if f.dst == br.mac {
 			if f.frame.etherType() == ethernet.TypeIPv4 && (br.forwards || w.forwards(br, f.frame.src())) {
-				f.up = true
+				f.up, f.bridge = true, br
 				x.routed.push(int(i))
 			}
 			continue
@@ -461,16 +461,9 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 	n := 0
 	for k, i := range these {
 		if vtep, ok := x.places[k&(burstSize-1)].VTEP4(); ok {
-			these[n], x.words[n&(burstSize-1)] = i, endKey(out.index, vtep)
+			x.flights[i&(burstSize-1)].way = x.recent.to(&w.e.ends, endKey(out.index, vtep))
+			these[n] = i
 			n++
-		}
-	}
-	t := &w.e.ends
-	wordmap.LoadAll(t.index, x.words[:n], x.numbers[:])
-	for n, i := range these[:n] {
-		f := &x.flights[i&(burstSize-1)]
-		if f.way = nil; x.numbers[n&(burstSize-1)] != 0 {
-			f.way = t.way(x.numbers[n&(burstSize-1)])
 		}
 	}
 	for _, i := range these[:n] {
@@ -483,4 +476,23 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 			f.verdict = toVTEP
 		}
 	}
+}
+
+// recentWays is where the ways are kept to the remote ends that packets last went to, by the lower bits of their keys.
+type recentWays [1 << 8]struct {
+	key uint64
+	way *atomic.Pointer[way]
+}
+
+// to returns the way to a remote end, nil if it is to be found.
+func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
+	at := &r[uint8(key)]
+	if at.key != key {
+		number := t.index.Load(key)
+		if number == 0 {
+			return nil
+		}
+		at.key, at.way = key, t.slot(number) // which is the end's for ever
+	}
+	return at.way.Load()
 }
