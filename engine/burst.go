@@ -86,14 +86,15 @@ type burst struct {
 	batch   []*packet.Buffer
 	flights [burstSize]flight
 
-	opened  list // for the node itself
-	claimed list // out of an IPIP tunnel
-	heard   list // out of a VXLAN device that learns
-	bridged list
-	routed  list
-	next    list // to neighbours that are to be asked for
-	remote  list // to VTEPs
-	down    list // to neighbours behind a bridge
+	datagrams list // UDP for the node itself
+	packets   list // packets in packets, likewise
+	claimed   list // out of an IPIP tunnel
+	heard     list // out of a VXLAN device that learns
+	bridged   list
+	routed    list
+	next      list // to neighbours that are to be asked for
+	remote    list // to VTEPs
+	down      list // to neighbours behind a bridge
 
 	keys    [burstSize]fdb.Key
 	sources [burstSize]fdb.Key
@@ -109,8 +110,7 @@ type burst struct {
 
 	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
 
-	own   uint32 // address that was last found to be the node's
-	local uint32 // and to be routed so
+	own uint32 // address that was last found to be the node's
 }
 
 // list is flights by number, each with a device whose table is to be asked.
@@ -271,7 +271,7 @@ func (w *Worker) openOdd(f *flight, b *packet.Buffer) bool {
 func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 	if f.tunnelled {
 		if !f.odd {
-			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveOpened found it
+			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveVXLAN or resolveIPIP found it
 		}
 		w.total.Counters[IPInReceives]++
 		w.total.Counters[IPInDelivers]++
