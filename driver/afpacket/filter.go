@@ -100,7 +100,7 @@ func (f *Filter) check() error {
 		}
 	}
 	if len(f.Hosts) > 0 && len(f.UDPPorts) == 0 && len(f.Protocols) == 0 {
-		errs = append(errs, errors.New("Hosts is for UDPPorts and Protocols: name some, or use IPv4"))
+		errs = append(errs, fmt.Errorf("%d Hosts are for no UDPPorts and no Protocols: name some, or use IPv4", len(f.Hosts)))
 	}
 	return errors.Join(errs...)
 }

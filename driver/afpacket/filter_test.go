@@ -267,7 +267,7 @@ func TestFilterReportsAllFaults(t *testing.T) {
 	}, Steal: &afpacket.Filter{IPv4: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 3000)}})
 	for _, text := range []string{
 		"Config.Device", "Config.Queues", "Config.Slots", "Config.Filter", "VLANs has 4095", "ARP has 2001:db8::1", "Hosts has invalid IP",
-		"IPv4 has 2001:db8::1/64", "Hosts is for UDPPorts", "Config.Steal", "the kernel takes 4096",
+		"IPv4 has 2001:db8::1/64", "1 Hosts are for no UDPPorts", "Config.Steal", "the kernel takes 4096",
 	} {
 		assert.ErrorContains(t, err, text)
 	}

@@ -41,7 +41,7 @@ func knock(t *testing.T, from *netnstest.Namespace, port int) (refused bool) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if _, err := c.Write([]byte("is anybody there?")); err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func connect(t *testing.T, p pair) {
 		l, err = net.Listen("tcp4", "10.0.0.1:2222")
 		return err
 	}))
-	defer l.Close()
+	defer end(l)
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
@@ -151,7 +151,7 @@ func connect(t *testing.T, p pair) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if _, err := c.Write([]byte("hello")); err != nil {
 			return err
 		}
