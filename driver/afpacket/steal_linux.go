@@ -41,8 +41,8 @@ type classifier struct {
 	made    bool // the discipline is ours
 }
 
-// setSteal puts a classifier up, or another one, or takes it down.
-func (d *Driver) setSteal(f *Filter) error {
+// setSteal puts a classifier up at a device, or another one, or takes it down. With index 0 there is no device for now.
+func (d *Driver) setSteal(f *Filter, index int) error {
 	if f == nil {
 		if d.stolen == nil {
 			return nil
@@ -63,7 +63,7 @@ func (d *Driver) setSteal(f *Filter) error {
 		}
 	}
 	c.program = program
-	if index := d.device.Load().Index; index != 0 {
+	if index != 0 {
 		err = c.install(index)
 	}
 	if err != nil && d.stolen == nil {
