@@ -241,7 +241,7 @@ func closeTwice(s *suite) {
 func closeEndsReceive(s *suite) {
 	var ends []<-chan struct{}
 	for _, q := range s.d.Queues() {
-		ends = append(ends, run(func() {
+		ends = append(ends, s.run(func() {
 			for batch := make([]*packet.Buffer, driver.BatchSize); ; {
 				n, err := q.Receive(batch, driver.Forever)
 				packet.FreeBatch(batch[:n])
@@ -345,6 +345,8 @@ func outlive(s *suite) {
 	}
 	s.same(want, have)
 }
+
+const leaksName = "Close leaves no goroutine and no file behind"
 
 // leaks counts goroutines and files around a driver's life; the first life is for what the runtime keeps.
 func leaks(t *testing.T, h Harness) {

@@ -74,7 +74,7 @@ func waitsForPacket(s *suite) {
 	found := make(chan got, len(queues))
 	var ends []<-chan struct{}
 	for i, q := range queues {
-		ends = append(ends, run(func() {
+		ends = append(ends, s.run(func() {
 			for batch := make([]*packet.Buffer, driver.BatchSize); ; {
 				had := s.receivedPackets()
 				g, err := s.receiveOnce(i, q, batch, driver.Forever)
@@ -195,7 +195,7 @@ func receivedStay(s *suite) {
 }
 
 func oneQueue(s *suite) {
-	const flows, rounds = 16, 3
+	const flows, rounds = 13, 3 // a prime, lest queues that take turns look right
 	queue := map[int]int{}
 	for range rounds {
 		var want []expected
@@ -219,14 +219,19 @@ func tooLongForBuffer(s *suite) {
 	if s.link.MTU > 0 && s.link.MTU <= s.h.Buffer {
 		s.Skip("nothing that fits the MTU is longer than a buffer")
 	}
-	long, _ := s.packet(Inward, 0, s.h.Buffer+1)
+	long, name := s.packet(Inward, 0, s.h.Buffer+1)
 	before := s.d.Stats()
 	want := s.inject(0, 100)
 	if err := s.wire.Inject(packet.Of(long)); err != nil {
 		s.Skipf("the wire takes no packet of %d bytes: %v", len(long), err)
 	}
 	want = append(want, s.inject(0, 100)...)
-	s.same(want, s.receive(2))
+	have := s.receive(2)
+	if slices.ContainsFunc(have, func(g got) bool { return g.id == name && g.whole }) {
+		free(have)
+		s.Skip("the driver hands over buffers that have room for it")
+	}
+	s.same(want, have)
 	if after := s.d.Stats(); after.RxErrors == before.RxErrors {
 		s.Errorf("a packet of %d bytes, in buffers of %d, is not in RxErrors", len(long), s.h.Buffer)
 	}
@@ -266,7 +271,7 @@ func receiveAllocates(s *suite) {
 	var received int
 	allocs := testing.AllocsPerRun(runs, func() {
 		for _, q := range queues {
-			n, _ := q.Receive(batch, 0)
+			n, _ := q.Receive(batch, time.Millisecond)
 			packet.FreeBatch(batch[:n])
 			received += n
 		}
@@ -303,7 +308,7 @@ func (s *suite) interrupted(q driver.Queue) {
 
 func interruptWaiting(s *suite) {
 	for _, q := range s.d.Queues() {
-		end := run(func() { s.interrupted(q) })
+		end := s.run(func() { s.interrupted(q) })
 		time.Sleep(moment) // to have it wait
 		q.Interrupt()
 		s.await("Receive that waits, after Interrupt", end)

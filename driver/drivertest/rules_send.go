@@ -30,7 +30,7 @@ func sendBatches(s *suite) {
 		batch, want := s.batch(0, repeat(length, 100)...)
 		switch {
 		case length > s.h.Depth: // more than the way holds: take from the wire meanwhile
-			end := run(func() { s.mustSend(batch) })
+			end := s.run(func() { s.mustSend(batch) })
 			have = s.collect(length)
 			s.await("Send", end)
 			if s.d.Stats().TxDropped > 0 || len(have) < length {
@@ -160,17 +160,13 @@ func sendSeveral(s *suite) {
 		for i, b := range batches {
 			wg.Go(func() {
 				for at := range b { // singly, to have them meet
-					if err := s.sendBy(queues[i%len(queues)], b[at:at+1]); err != nil && !s.h.Slow {
+					if err := s.sendBy(queues[i%len(queues)], b[at:at+1]); err != nil {
 						s.Errorf("Send: %v", err)
 					}
 				}
 			})
 		}
 		s.within("Send by several at once", wg.Wait)
-		if s.h.Slow {
-			free(s.collectFor(len(want), moment))
-			continue
-		}
 		s.same(want, s.collect(len(want)))
 	}
 	s.books()

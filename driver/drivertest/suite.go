@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ const (
 // setup is what a rule wants of its surroundings.
 type setup struct {
 	buffers int  // in the pool to receive into; default poolBuffers
+	room    int  // bytes of each, behind its headroom; default, and at least, Harness.Buffer
 	needs   need // what the pair must be able to do
 }
 
@@ -47,6 +49,9 @@ type suite struct {
 	link driver.Link
 	rx   *packet.Pool // of the driver under test
 	tx   *packet.Pool // of what it is told to send, and of what is put on the wire
+
+	reporting sync.Mutex
+	over      bool // a goroutine that a broken driver still holds has nothing to say any more
 
 	mu       sync.Mutex
 	received counts // what Receive returned, packets of others included
@@ -69,7 +74,7 @@ func newSuite(t *testing.T, h Harness, want setup) *suite {
 	if want.buffers == 0 {
 		want.buffers = poolBuffers
 	}
-	s.rx = newPool(t, want.buffers, h.Buffer)
+	s.rx = newPool(t, want.buffers, max(h.Buffer, want.room))
 	s.tx = newPool(t, poolBuffers, txRoom)
 	s.pair = h.New(t, Config{Pool: s.rx})
 	s.d, s.wire = s.pair.Driver, s.pair.Wire
@@ -100,6 +105,7 @@ func newPool(t *testing.T, buffers, room int) *packet.Pool {
 // finish closes the pair, and checks that all buffers are back.
 func (s *suite) finish() {
 	s.Helper()
+	defer s.silence()
 	s.within("Driver.Close", func() {
 		if err := s.d.Close(); err != nil {
 			s.Errorf("Close: %v", err)
@@ -116,17 +122,45 @@ func (s *suite) finish() {
 	}
 }
 
+// Errorf reports an error, for any goroutine, until the test is over.
+func (s *suite) Errorf(format string, args ...any) {
+	s.Helper()
+	s.reporting.Lock()
+	defer s.reporting.Unlock()
+	if !s.over {
+		s.T.Errorf(format, args...)
+	}
+}
+
+// Error is Errorf for a text.
+func (s *suite) Error(text string) {
+	s.Helper()
+	s.Errorf("%s", text)
+}
+
+func (s *suite) silence() {
+	s.reporting.Lock()
+	defer s.reporting.Unlock()
+	s.over = true
+}
+
 // within fails the test if f does not return in time. f may use Errorf, but no Fatal.
 func (s *suite) within(what string, f func()) {
 	s.Helper()
-	s.await(what, run(f))
+	s.await(what, s.run(f))
 }
 
-// run starts f and returns a channel that is closed when it returns.
-func run(f func()) <-chan struct{} {
+// run starts f and returns a channel that is closed when it returns. A panic is an error of the test, so that it has the name of the
+// rule.
+func (s *suite) run(f func()) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				s.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+		}()
 		f()
 	}()
 	return done
@@ -135,13 +169,18 @@ func run(f func()) <-chan struct{} {
 // await waits for a channel of run.
 func (s *suite) await(what string, done <-chan struct{}) {
 	s.Helper()
-	timer := time.NewTimer(s.h.Patience)
+	s.awaitFor(what, done, s.h.Patience)
+}
+
+func (s *suite) awaitFor(what string, done <-chan struct{}, patience time.Duration) {
+	s.Helper()
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
 		stacks := make([]byte, 1<<16)
-		s.Fatalf("%s has not returned within %v\n%s", what, s.h.Patience, stacks[:runtime.Stack(stacks, true)])
+		s.Fatalf("%s has not returned within %v\n%s", what, patience, stacks[:runtime.Stack(stacks, true)])
 	}
 }
 
@@ -245,32 +284,8 @@ func (s *suite) sendBy(q driver.Queue, batch []*packet.Buffer) error {
 // mustSend sends packets that nothing is wrong with.
 func (s *suite) mustSend(batch []*packet.Buffer) {
 	s.Helper()
-	if !s.h.Slow {
-		if err := s.send(batch); err != nil {
-			s.Errorf("Send of %d packets: %v", len(batch), err)
-		}
-		return
-	}
-	for i := range batch { // one at a time, since a batch that was refused in part cannot be tried again
-		s.retry(batch[i : i+1])
-	}
-}
-
-// retry sends one packet until the device has room for it.
-func (s *suite) retry(one []*packet.Buffer) {
-	s.Helper()
-	p := bytes.Clone(one[0].Bytes())
-	for end := time.Now().Add(s.h.Patience); ; {
-		dropped := s.d.Stats().TxDropped
-		err := s.send(one)
-		if err == nil {
-			return
-		}
-		if s.d.Stats().TxDropped == dropped || time.Now().After(end) {
-			s.Errorf("Send: %v", err)
-			return
-		}
-		one[0] = s.buffer(p)
+	if err := s.send(batch); err != nil {
+		s.Errorf("Send of %d packets: %v", len(batch), err)
 	}
 }
 
@@ -320,7 +335,9 @@ func (s *suite) receiveFor(n int, wait time.Duration) []got {
 			}
 		})
 	}
-	s.within("Receive", wg.Wait)
+	s.awaitFor("Receive", s.run(wg.Wait), wait+s.h.Patience)
+	mu.Lock()
+	defer mu.Unlock()
 	return all
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/inbox"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/flow"
 	"github.com/culvert-net/culvert/packet"
@@ -165,7 +166,7 @@ func newDriver(c *Config, e End) (*Driver, error) {
 	d.up.Store(true)
 	d.mtu.Store(int64(c.MTU))
 	for range e.Queues {
-		q := newQueue(d, c.Depth)
+		q := &queue{inbox.New(c.Depth), d}
 		d.queues = append(d.queues, q)
 		d.faces = append(d.faces, q)
 	}
@@ -242,7 +243,7 @@ func (d *Driver) Close() error {
 	d.wire.update()
 	d.wire.mu.Unlock()
 	for _, q := range d.queues {
-		q.close()
+		q.Close()
 	}
 	return nil
 }
