@@ -38,12 +38,12 @@
 //     port or protocol unreachable: set Steal to what is the engine's alone.
 //
 // Steal is a filter at the device's ingress hook (tc, clsact) that drops frames behind the packet socket and before the kernel's
-// stack, nftables included. It needs CAP_NET_ADMIN. Close removes it. A process that is killed leaves it behind: the next New on the
-// device replaces or removes it, or
+// stack, nftables included. It needs CAP_NET_ADMIN. Close removes it. A process that is killed leaves it behind: the next driver with
+// Steal on the device replaces it, and
 //
 //	tc filter del dev DEVICE ingress pref 51966
 //
-// does, as does the removal of the device. There is one such filter on a device, whose last driver with Steal wins.
+// removes it, as the removal of the device does. There is one such filter on a device: of several drivers, the last one's.
 package afpacket
 
 import (
