@@ -94,11 +94,13 @@ func (e *Engine) derived(s *state, d *device) *device {
 	if d.bridge != nil {
 		mac, mtu = e.deriveBridge(s, d)
 	}
-	if running == d.running && conf == d.conf && mac == d.mac && mtu == d.mtu {
+	plain := running && d.tap == nil
+	if running == d.running && plain == d.plain && conf == d.conf && mac == d.mac && mtu == d.mtu {
 		return nil
 	}
 	c := *d
-	c.running, c.conf, c.mac, c.mtu = running, conf, mac, mtu
+	c.running, c.plain, c.conf, c.mac, c.mtu = running, plain, conf, mac, mtu
+	c.forwards = conf.Forwarding && !conf.SendRedirects && conf.RPFilter == 0
 	if mac != d.mac {
 		c.hw = MACOf(mac)
 	}

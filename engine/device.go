@@ -51,6 +51,8 @@ type device struct {
 	conf      Conf // effective: with what holds for all
 	tap       Tap
 	offloads  offloads // of a port
+	plain     bool     // running, and nobody watches
+	forwards  bool     // what it gives to the IP stack may go on, without another look at whom it is from
 
 	bridge *bridge
 	vxlan  *vxlanDevice

@@ -122,4 +122,11 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-var subjects = []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}}
+// subjects are what is measured; ratios are to the first.
+var subjects = func() []overlay.Subject {
+	all := []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}}
+	for _, c := range overlay.Culverts() {
+		all = append(all, c)
+	}
+	return all
+}()

@@ -10,13 +10,10 @@ import (
 	"github.com/culvert-net/culvert/internal/overlay"
 )
 
-// vteps are those that can be joined with each other.
-var vteps = []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}}
-
 func TestVXLAN(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		for i, a := range vteps {
-			for _, b := range vteps[i:] {
+		for _, a := range overlay.Culverts() {
+			for _, b := range []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}, a} {
 				for _, c := range []overlay.Config{
 					{},
 					{Learning: true, UDPChecksum: true, Port: 4789},

@@ -166,8 +166,11 @@ func (r *Runner) Attach(d driver.Driver, p engine.Port) (uint32, error) {
 	if p.MTU == 0 {
 		p.MTU = l.MTU
 	}
-	if (p.MAC == engine.Link{}.MAC) {
+	if p.MAC.IsZero() && !l.Raw {
 		p.MAC = l.MAC
+	}
+	if p.Offloads == 0 {
+		p.Offloads = l.Offloads
 	}
 	port, err := r.e.AddPort(p)
 	if err != nil {

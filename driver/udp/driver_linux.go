@@ -15,8 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/vxlan"
 )
 
 // Driver is a VTEP on UDP sockets; see [New].
@@ -31,8 +33,11 @@ type Driver struct {
 	closed atomic.Bool
 	done   sync.Once
 
+	superframes *packet.Pool
+
 	gso     atomic.Bool   // datagrams may be merged
 	longest atomic.Uint32 // payload bytes of one that may be
+	inner   atomic.Uint32 // MTU of the tunnels of peers on the same machine
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -85,8 +90,15 @@ func (d *Driver) open() error {
 			return err
 		}
 	}
+	if d.superframes = d.config.Superframes; d.superframes == nil {
+		var err error
+		size := packet.DefaultHeadroom + gso.LargeSize
+		if d.superframes, err = packet.NewPool(packet.PoolConfig{Buffers: DefaultSuperframes, Size: size}); err != nil {
+			return err
+		}
+	}
 	d.gso.Store(!d.config.NoGSO)
-	d.resetLongest(device)
+	d.fit(device)
 	for range d.config.Queues {
 		q := &queue{d: d}
 		if err := q.rx.open(d); err != nil {
@@ -156,7 +168,7 @@ func bufferOptions(plain, force, size int) []option {
 
 // deviceChanged takes it that the network device is another one, or has another MTU.
 func (d *Driver) deviceChanged(old, device sockets.Device) {
-	d.resetLongest(device)
+	d.fit(device)
 	if d.config.Device == "" || device.Index == 0 || device.Index == old.Index || !d.ready.Load() {
 		return
 	}
@@ -168,13 +180,22 @@ func (d *Driver) deviceChanged(old, device sockets.Device) {
 	}
 }
 
-// resetLongest sets what may be merged to what the device's MTU allows: the kernel does not fragment merged datagrams.
-func (d *Driver) resetLongest(device sockets.Device) {
-	mtu := device.MTU
-	if mtu == 0 {
-		mtu = maxPacket
+// fit sets what depends on the device's MTU: the kernel does not fragment merged datagrams, and peers do not make packets in the
+// tunnel that would need fragments.
+func (d *Driver) fit(device sockets.Device) {
+	const usual = 1500 // of Ethernet, if there is no one device
+	inner, longest := d.config.InnerMTU, maxPacket
+	if inner == 0 {
+		inner = usual - vxlan.Overhead
 	}
-	d.longest.Store(uint32(max(mtu-headers, 0)))
+	if device.MTU != 0 {
+		longest = device.MTU
+	}
+	if device.MTU != 0 && d.config.InnerMTU == 0 {
+		inner = device.MTU - vxlan.Overhead
+	}
+	d.inner.Store(uint32(max(inner, 0)))
+	d.longest.Store(uint32(max(longest-headers, 0)))
 }
 
 // rebind binds a socket to a device that has come back. Without CAP_NET_RAW the kernel does not allow it (sock_bindtoindex), and

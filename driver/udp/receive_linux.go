@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
@@ -51,6 +52,7 @@ type receiver struct {
 	want, got, next int // messages: asked for, received, the first that is not taken
 	errno           unix.Errno
 	ready           []*packet.Buffer // packets of a merged datagram that the last batch had no room for
+	scratch         *packet.Buffer   // to cut a superframe in
 	reports         chan *packet.Buffer
 
 	packets, bytes, dropped, errors atomic.Uint64
@@ -82,6 +84,7 @@ func (r *receiver) open(d *Driver) error {
 	r.batch = sockets.NewGather(rxMessages, 2, true, rxControl)
 	r.stage = make([]byte, rxMessages*stageSize)
 	r.ready = make([]*packet.Buffer, 0, 2*gsoLimit)
+	r.scratch = packet.New(gso.LargeSize)
 	r.reports = make(chan *packet.Buffer, maxReports)
 	r.conn, err = sockets.New(fd, "udp", r.read, nil)
 	if err != nil {
@@ -214,44 +217,100 @@ func (r *receiver) unpack(i int) {
 	var h header
 	h.from(r.batch.Name(i), r.batch.Control(i), r.d)
 	b := r.buffers[i]
-	segments := 1
-	if h.segment > 0 {
-		segments = max((size+h.segment-1)/h.segment, 1)
-	}
 	if b == nil {
-		r.dropped.Add(uint64(segments))
+		r.dropped.Add(h.segments(size))
 		return
 	}
 	first := b.Bytes()[headers:]
+	in := innerOf(first[:min(size, len(first))])
+	inside := h.segment != 0 && in.start+in.length > h.segment // a superframe in the tunnel, not datagrams that were merged
 	switch {
-	case flags&unix.MSG_TRUNC != 0, segments == 1 && size > len(first), h.segment > len(first):
-		r.errors.Add(uint64(segments))
-	case segments == 1:
-		r.buffers[i] = nil
-		r.finish(b, &h, size)
-		r.ready = append(r.ready, b)
-	default:
+	case flags&unix.MSG_TRUNC != 0, h.segment > len(first) && !inside:
+		r.errors.Add(h.segments(size))
+	case h.segment != 0 && h.segment < size && !inside:
 		r.split(b, &h, size, i)
+	case size > len(first):
+		r.long(b, &h, in, size, i)
+	default:
+		r.buffers[i] = nil
+		r.ready = append(r.ready, b)
+		if !inside {
+			h.segment = 0
+		}
+		r.finish(b, &h, in, size)
 	}
 }
 
 // finish makes a packet of a buffer that holds size bytes of payload, or more, behind room for the headers.
-func (r *receiver) finish(b *packet.Buffer, h *header, size int) {
+func (r *receiver) finish(b *packet.Buffer, h *header, in inner, size int) bool {
 	_ = b.Truncate(headers + size) // it holds as much
 	h.put((*[headers]byte)(b.Bytes()), size)
 	b.SetChecksumVerified() // or absent: the kernel has seen to it
+	return mark(b, in, int(r.d.inner.Load()), h.segment)
+}
+
+// long makes a packet of a datagram that is too long for a buffer of the pool: in one for superframes, or if there is none, cut.
+func (r *receiver) long(b *packet.Buffer, h *header, in inner, size, i int) {
+	large := r.d.superframes.Get()
+	scratch := large == nil
+	if scratch {
+		large = r.scratch
+		large.Reset()
+	}
+	p, err := large.Extend(headers + size)
+	if err != nil {
+		r.errors.Add(1)
+		large.Free()
+		return
+	}
+	copy(p[headers+copy(p[headers:], b.Bytes()[headers:]):], r.stageOf(i))
+	switch {
+	case !r.finish(large, h, in, size):
+		r.errors.Add(1)
+		large.Free()
+	case scratch:
+		r.cut(large)
+	default:
+		r.ready = append(r.ready, large)
+	}
+}
+
+// cut puts the segments of a superframe into buffers of the pool.
+func (r *receiver) cut(large *packet.Buffer) {
+	if !large.IsSuperframe() {
+		r.errors.Add(1) // there is no buffer that holds it
+		return
+	}
+	b := r.d.pool.Get()
+	n := len(r.ready)
+	var err error
+	if b != nil {
+		r.ready, err = gso.Segmenter{Pool: r.d.pool}.Cut(large, gso.Options{Raw: true, Partial: true}, r.ready)
+	}
+	if b == nil || err != nil || b.CopyFrom(large) != nil {
+		packet.FreeBatch(r.ready[n:])
+		r.ready = r.ready[:n]
+		r.dropped.Add(1)
+		if b != nil {
+			b.Free()
+		}
+		return
+	}
+	r.ready[n] = b // instead of large, which is the queue's own
 }
 
 // split makes a packet of each segment of the merged datagram i: the first in b, where it is, the others in buffers of their own.
 func (r *receiver) split(b *packet.Buffer, h *header, size, i int) {
 	first, rest := b.Bytes()[headers:], r.stageOf(i)
+	segment := h.segment
+	h.segment = 0
 	r.ready = append(r.ready, b)
 	r.buffers[i] = nil
-	for at := h.segment; at < size; at += h.segment {
-		n := min(h.segment, size-at)
+	for at := segment; at < size; at += segment {
+		n := min(segment, size-at)
 		c := r.d.pool.Get()
 		if c == nil {
-			r.dropped.Add(uint64((size - at + h.segment - 1) / h.segment))
+			r.dropped.Add(uint64((size - at + segment - 1) / segment))
 			break
 		}
 		p, err := c.Extend(headers + n)
@@ -267,10 +326,10 @@ func (r *receiver) split(b *packet.Buffer, h *header, size, i int) {
 		} else {
 			copy(p, rest[at-len(first):])
 		}
-		r.finish(c, h, n)
+		r.finish(c, h, innerOf(p), n)
 		r.ready = append(r.ready, c)
 	}
-	r.finish(b, h, h.segment) // only now, as it held what was to be copied
+	r.finish(b, h, innerOf(first[:segment]), segment) // only now, as it held what was to be copied
 }
 
 // header is what the kernel says of a datagram beside its bytes.
@@ -280,6 +339,14 @@ type header struct {
 	toPort   uint16
 	ttl, tos uint8
 	segment  int // payload bytes of each of the datagrams that this one was merged of; 0 if it was not
+}
+
+// segments returns how many datagrams one with size bytes of payload stands for.
+func (h *header) segments(size int) uint64 {
+	if h.segment == 0 {
+		return 1
+	}
+	return uint64(max((size+h.segment-1)/h.segment, 1))
 }
 
 // from reads the addresses and control messages of a datagram.

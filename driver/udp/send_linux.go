@@ -271,7 +271,7 @@ func ip(b *packet.Buffer) (p []byte, word uint16, err error) {
 // metadata takes what travels beside the bytes: the kernel computes the datagram's own checksum, and cuts superframes of datagrams.
 func (s *sender) metadata(d *datagram, b *packet.Buffer) error {
 	if b.HasVLAN() {
-		return ErrOffload
+		return driver.ErrMetadata
 	}
 	start, _, partial := b.PartialChecksum()
 	gso, segment := b.GSO()
@@ -283,7 +283,7 @@ func (s *sender) metadata(d *datagram, b *packet.Buffer) error {
 		return b.CompleteChecksum()
 	case gso == packet.GSONone:
 	case gso != packet.GSOUDP4, inner, segment == 0:
-		return ErrOffload
+		return driver.ErrMetadata
 	default:
 		d.segment = min(int(segment), d.size)
 	}
@@ -355,7 +355,7 @@ func (o *source) flush(next place, suspect *unix.Errno) place {
 			o.from = o.to
 		case !ok:
 			s.patience = 0
-			s.fail(unix.EAGAIN)
+			s.fail(driver.ErrFull)
 			for ; o.from < o.to; o.from++ {
 				s.lose(o.from, unix.EAGAIN)
 			}
@@ -506,7 +506,7 @@ func (s *sender) mayMerge(segment int) bool {
 		return true
 	}
 	if s.unmerged++; s.unmerged%often == 0 {
-		s.d.resetLongest(s.d.watch.Device())
+		s.d.fit(s.d.watch.Device())
 	}
 	return false
 }
