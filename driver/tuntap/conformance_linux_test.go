@@ -15,7 +15,9 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { netnstest.Run(t, testConformance) }
+
+func testConformance(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		config tuntap.Config

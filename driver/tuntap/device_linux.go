@@ -72,6 +72,26 @@ func candidates(kind Kind, without packet.Offloads) []features {
 	return list
 }
 
+// checkFlags checks that a descriptor's device works as it was told to. A device of several queues does not listen as long as somebody
+// else has one of them.
+func checkFlags(fd int, header bool) error {
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, r); err != nil {
+		return os.NewSyscallError("ioctl TUNGETIFF", err)
+	}
+	want := uint16(unix.IFF_NO_PI)
+	if header {
+		want |= unix.IFF_VNET_HDR
+	}
+	if r.Uint16()&(unix.IFF_NO_PI|unix.IFF_VNET_HDR) != want {
+		return fmt.Errorf("%w: another program uses it", unix.EBUSY)
+	}
+	return nil
+}
+
 // openQueue opens one more queue of the device with a name, which is made if there is none. It returns the name that the device has.
 func openQueue(kind Kind, name string, multi, header bool) (int, string, error) {
 	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

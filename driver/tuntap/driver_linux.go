@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ type Driver struct {
 	mu       sync.Mutex
 	link     driver.Link
 	features features
-	index    int // of the device; 0 if it is gone
+	busy     bool // the device is there again, but cannot be opened yet
 	watch    *sockets.Watch
 	netns    *netns        // where the device is, or was last
 	ports    chan struct{} // closed when queues have got other ports
@@ -99,7 +100,7 @@ func (d *Driver) openPorts(name string) (ports []*port, err error) {
 		}
 		if i == 0 {
 			name = actual
-			if err := d.prepare(fd, name); err != nil {
+			if err := d.prepare(fd, name, header); err != nil {
 				_ = unix.Close(fd)
 				return ports, err
 			}
@@ -114,7 +115,10 @@ func (d *Driver) openPorts(name string) (ports []*port, err error) {
 }
 
 // prepare sets up a device by its first queue.
-func (d *Driver) prepare(fd int, name string) error {
+func (d *Driver) prepare(fd int, name string, header bool) error {
+	if err := checkFlags(fd, header); err != nil {
+		return fmt.Errorf("tuntap: device %s: %w", name, err)
+	}
 	f, err := negotiate(fd, d.config.Kind, d.config.Without)
 	if err != nil {
 		return fmt.Errorf("tuntap: offloads of device %s: %w", name, err)
@@ -196,7 +200,10 @@ func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.netns.close()
-	faults := []error{d.watch.Close()}
+	var faults []error
+	if d.watch != nil {
+		faults = append(faults, d.watch.Close())
+	}
 	for _, x := range d.queues {
 		if err := x.(*queue).port.Load().conn.Close(); !errors.Is(err, net.ErrClosed) {
 			faults = append(faults, err)
@@ -205,24 +212,33 @@ func (d *Driver) Close() error {
 	return errors.Join(faults...)
 }
 
+// retryInterval is how often a device that is there again is tried, as whoever made it may still hold it: ip tuntap add does.
+const retryInterval = 50 * time.Millisecond
+
 // follow looks after the device until the driver is closed.
 func (d *Driver) follow() {
+	retry := time.NewTicker(retryInterval)
+	defer retry.Stop()
 	for {
 		d.mu.Lock()
-		events := d.watch.Changed()
+		events, ticks := d.watch.Changed(), retry.C
+		if !d.busy {
+			ticks = nil
+		}
 		d.mu.Unlock()
 		select {
 		case <-d.done:
 			return
 		case <-events:
-			d.mu.Lock()
-			before := d.link
-			d.look()
-			if d.link != before {
-				d.tell()
-			}
-			d.mu.Unlock()
+		case <-ticks:
 		}
+		d.mu.Lock()
+		before := d.link
+		d.look()
+		if d.link != before {
+			d.tell()
+		}
+		d.mu.Unlock()
 	}
 }
 
@@ -240,9 +256,10 @@ func (d *Driver) look() {
 	dev := d.watch.Device()
 	switch {
 	case errors.Is(err, unix.EBADFD):
-		d.index, d.link.Up = 0, false
-		if dev.Index == 0 || d.reopen() != nil {
-			return // the next change may be that it can be opened
+		d.link.Up = false
+		d.busy = dev.Index != 0 && d.reopen() != nil
+		if dev.Index == 0 || d.busy {
+			return
 		}
 		dev = d.watch.Device()
 	case err == nil && (name != d.link.Name || dev.Index == 0):
@@ -250,7 +267,7 @@ func (d *Driver) look() {
 		dev = d.watch.Device()
 	}
 	if dev.Index != 0 {
-		d.index, d.link.MTU, d.link.Up = dev.Index, dev.MTU, dev.Up
+		d.link.MTU, d.link.Up = dev.MTU, dev.Up
 	}
 }
 

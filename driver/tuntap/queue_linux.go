@@ -28,7 +28,6 @@ var (
 	errDown = fmt.Errorf("%w (%w)", ErrDown, unix.EIO)
 	errFull = fmt.Errorf("%w (%w)", ErrFull, unix.EAGAIN)
 	errGone = fmt.Errorf("%w (%w)", ErrGone, unix.EBADFD)
-	errData = fmt.Errorf("%w (%w)", ErrData, unix.EINVAL)
 )
 
 // queue implements driver.Queue.
@@ -415,7 +414,7 @@ func (p *port) sent(errno unix.Errno) {
 	case unix.EAGAIN:
 		err = errFull
 	default:
-		p.refuse(errData)
+		p.refuse(ErrData)
 		return
 	}
 	if err != nil {

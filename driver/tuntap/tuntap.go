@@ -89,7 +89,7 @@ const (
 	superframeLen = 66 * 1024 // bytes of a buffer: the longest IP packet, headers of Ethernet and VLANs, and headroom
 )
 
-// Faults of the moment, of a driver that is not closed. They wrap what the system said.
+// Faults of the moment, of a driver that is not closed. What the system said is wrapped beside them.
 var (
 	ErrDown = errors.New("tuntap: the device is down: ip link set DEVICE up")
 	ErrFull = errors.New("tuntap: the device or the memory for its packets is full")
