@@ -36,7 +36,8 @@ type mutant struct {
 }
 
 const (
-	everything = packet.OffloadVLAN | packet.OffloadChecksum | packet.OffloadTCP4 | packet.OffloadUDP4
+	everything = packet.OffloadVLAN | packet.OffloadChecksum | packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTCP6 |
+		packet.OffloadTunnelTCP4
 
 	mutantEnv      = "CULVERT_DRIVERTEST_MUTANT" // tells the process which one it is
 	mutantPatience = 300 * time.Millisecond
@@ -45,7 +46,7 @@ const (
 var errHarm = errors.New("broken on purpose")
 
 // offloads is a wire on which everything is claimed.
-var offloads = memory.Config{A: memory.End{Offloads: everything}}
+var offloads = memory.Config{A: memory.End{Offloads: everything}, B: memory.End{Offloads: everything}}
 
 func mutants() []mutant {
 	return slices.Concat(driverMutants, receiveMutants, sendMutants, metadataMutants)
@@ -471,7 +472,7 @@ var sendMutants = []mutant{
 var metadataMutants = []mutant{
 	{name: "tag forgotten", rule: "VLAN tags beside the packet are sent or refused", says: "arrived as", wire: offloads, harm: perSent(forget)},
 	{name: "tag not refused", rule: "VLAN tags beside the packet are sent or refused", says: "returned no error", harm: perSent(forget)},
-	{name: "checksum forgotten", rule: "partial checksums are completed or refused", says: "partial checksum arrived", wire: offloads, harm: perSent(forget)},
+	{name: "checksum forgotten", rule: "partial checksums are completed or refused", says: "arrived as", wire: offloads, harm: perSent(forget)},
 	{name: "checksum not refused", rule: "partial checksums are completed or refused", says: "returned no error", harm: perSent(forget)},
 	{name: "TCP not cut", rule: "superframes of TCP are cut or refused", says: "wrong checksum", wire: uncut, harm: perSent(forget)},
 	{name: "TCP cut off", rule: "superframes of TCP are cut or refused", says: "of payload", wire: offloads, harm: perSent(func(b *packet.Buffer) error {
@@ -480,6 +481,14 @@ var metadataMutants = []mutant{
 	{name: "TCP not refused", rule: "superframes of TCP are cut or refused", says: "returned no error", wire: memory.Config{MTU: -1}, harm: perSent(forget)},
 	{name: "UDP not cut", rule: "superframes of UDP are cut or refused", says: "wrong checksum", wire: uncut, harm: perSent(forget)},
 	{name: "UDP not refused", rule: "superframes of UDP are cut or refused", says: "returned no error", wire: memory.Config{MTU: -1}, harm: perSent(forget)},
+	{name: "TCP over IPv6 not cut", rule: "superframes of TCP over IPv6 are cut or refused", says: "wrong checksum", wire: uncut, harm: perSent(forget)},
+	{name: "TCP in VXLAN not cut", rule: "superframes of TCP in VXLAN are cut or refused", says: "wrong checksum", wire: uncut, harm: perSent(forget)},
+	{name: "TCP in VXLAN not refused", rule: "superframes of TCP in VXLAN are cut or refused", says: "returned no error", wire: memory.Config{MTU: -1}, harm: perSent(forget)},
+	{name: "partial checksum taken for a whole one", rule: "partial checksums arrive", says: "arrived as", wire: offloads, harm: perReceived((*packet.Buffer).ClearMetadata)},
+	{name: "checksum of a superframe taken for a segment's", rule: "superframes arrive", says: "wrong checksum", wire: offloads, harm: perReceived((*packet.Buffer).ClearMetadata)},
+	{name: "superframe cut off", rule: "superframes arrive", says: "of a superframe", wire: offloads, harm: perReceived(func(b *packet.Buffer) {
+		_ = b.Truncate(min(b.Len(), 1500))
+	})},
 	{name: "any type will do", rule: "superframes of no known type are refused", says: "returned no error", harm: perSent(forget)},
 	{name: "tag stripped", rule: "VLAN tags arrive", says: "arrived as", harm: perReceived(func(b *packet.Buffer) {
 		p := slices.Delete(slices.Clone(b.Bytes()), 12, 12+ethernet.TagLen)
