@@ -55,6 +55,12 @@ func New(tb testing.TB) *Namespace {
 	return &Namespace{file}
 }
 
+// From returns the namespace that is open as a file, as a process has it from another one. The file stays the caller's.
+func From(file *os.File) *Namespace { return &Namespace{file} }
+
+// File returns the namespace as a file, to be handed on to a process; see [From]. It is closed at the end of the test.
+func (ns *Namespace) File() *os.File { return ns.file }
+
 // Do calls f inside the namespace, on a thread of its own. Sockets that f opens and processes that it starts belong to the
 // namespace for good. f runs on another goroutine than the test, so it must not call FailNow.
 func (ns *Namespace) Do(f func() error) error {

@@ -41,16 +41,21 @@ func (c Culvert) Name() string { return c.Label }
 // AFPacket opens packet sockets on the node's ends of both cables.
 func AFPacket(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	e.CablePod(tb)
+	return PacketSockets(tb, e)
+}
+
+// PacketSockets is AFPacket where the pod has its cable already.
+func PacketSockets(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	pod = open(tb, e.Node, func() (driver.Driver, error) {
 		return afpacket.New(afpacket.Config{Device: PodPort, Promiscuous: true})
 	})
 	return pod, open(tb, e.Node, func() (driver.Driver, error) { return afpacket.New(afpacket.Config{Device: e.Wire}) })
 }
 
-// TAPAndUDP makes the pod's eth0 a TAP device, and opens a UDP socket in the node's namespace.
+// TAPAndUDP makes the pod's eth0 a TAP device, which stays when the node ends, and opens a UDP socket in the node's namespace.
 func TAPAndUDP(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	pod = open(tb, e.Pod, func() (driver.Driver, error) {
-		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TAP, MAC: e.PodMAC, Up: true})
+		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TAP, MAC: e.PodMAC, Up: true, Persist: true})
 	})
 	e.AddressPod(tb)
 	e.AddressNode(tb)
@@ -82,6 +87,7 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 		require.NoError(tb, err)
 	}
 	e.configure(tb, eng)
+	e.Runner = r
 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)

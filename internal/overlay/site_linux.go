@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/culvert-net/culvert/driver/runner"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/netnstest"
 	"github.com/culvert-net/culvert/vxlan"
@@ -41,6 +42,8 @@ type End struct {
 	NodeAddr, PodAddr netip.Addr
 	NodeMAC, PodMAC   ethernet.MAC
 	Far               *End
+
+	Runner *runner.Runner // of a subject that is culvert in this process
 }
 
 // Subject joins a node's pod to the other node's: what is tested.
@@ -55,12 +58,27 @@ func New(tb testing.TB, c Config) *Site {
 	if c.Port == 0 {
 		c.Port = vxlan.PortLinux
 	}
-	s := &Site{newEnd(tb, c, 1), newEnd(tb, c, 2)}
+	s := &Site{newEnd(c, 1), newEnd(c, 2)}
 	s.A.Far, s.B.Far = &s.B, &s.A
+	for _, e := range []*End{&s.A, &s.B} {
+		e.Node, e.Pod = netnstest.New(tb), netnstest.New(tb)
+	}
+	s.Lay(tb)
+	return s
+}
+
+// Lay lays the cable between the nodes: New has done it, but a cable may be cut.
+func (s *Site) Lay(tb testing.TB) {
 	netnstest.Veth(tb,
 		netnstest.End{Namespace: s.A.Node, Device: s.A.Wire, MAC: s.A.NodeMAC.String()},
 		netnstest.End{Namespace: s.B.Node, Device: s.B.Wire, MAC: s.B.NodeMAC.String()})
-	return s
+}
+
+// Adopt returns the end of a site that another process has made: number 1 is A, 2 is B.
+func Adopt(c Config, number byte, node, pod *netnstest.Namespace) *End {
+	e, far := newEnd(c, number), newEnd(c, 3-number)
+	e.Node, e.Pod, e.Far = node, pod, &far
+	return &e
 }
 
 // Join is New with a subject on each node.
@@ -71,9 +89,9 @@ func Join(tb testing.TB, c Config, a, b Subject) *Site {
 	return s
 }
 
-func newEnd(tb testing.TB, c Config, i byte) End {
+func newEnd(c Config, i byte) End {
 	return End{
-		Config: c, Node: netnstest.New(tb), Pod: netnstest.New(tb), Wire: fmt.Sprintf("wire%d", i),
+		Config: c, Wire: fmt.Sprintf("wire%d", i),
 		NodeAddr: netip.AddrFrom4([4]byte{172, 31, 0, i}), PodAddr: netip.AddrFrom4([4]byte{10, 244, 0, i}),
 		NodeMAC: ethernet.MAC{2, 0, 0, 0, 0x31, i}, PodMAC: ethernet.MAC{2, 0, 0, 0, 0x44, i},
 	}
@@ -90,11 +108,11 @@ func (e *End) CablePod(tb testing.TB) {
 // AddressPod gives the pod's eth0 its MTU and address.
 func (e *End) AddressPod(tb testing.TB) {
 	e.Pod.IP(tb, fmt.Sprintf("link set %s mtu %d", Eth0, PodMTU))
-	e.Pod.IP(tb, fmt.Sprintf("address add %s/16 dev %s", e.PodAddr, Eth0))
+	e.Pod.IP(tb, fmt.Sprintf("address replace %s/16 dev %s", e.PodAddr, Eth0))
 }
 
 // AddressNode gives the node's cable its address in the kernel, for subjects that use the kernel's sockets.
 func (e *End) AddressNode(tb testing.TB) {
-	e.Node.IP(tb, fmt.Sprintf("address add %s/24 dev %s", e.NodeAddr, e.Wire))
+	e.Node.IP(tb, fmt.Sprintf("address replace %s/24 dev %s", e.NodeAddr, e.Wire))
 	e.Node.IP(tb, fmt.Sprintf("neigh replace %s lladdr %s dev %s nud permanent", e.Far.NodeAddr, e.Far.NodeMAC, e.Wire))
 }
