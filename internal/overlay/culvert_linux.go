@@ -26,6 +26,9 @@ type Culvert struct {
 	// Open opens the drivers to the pod and to the other node.
 	Open func(tb testing.TB, e *End) (pod, wire driver.Driver)
 
+	// Configure makes the engine, which has its ports, the node; nil: a bridge with the pod and a VXLAN device.
+	Configure func(tb testing.TB, e *End, n *engine.Engine)
+
 	Run   runner.Config
 	Plain bool // superframes are cut, and none made
 }
@@ -86,7 +89,10 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 		_, err := r.Attach(d, p)
 		require.NoError(tb, err)
 	}
-	e.configure(tb, eng)
+	if c.Configure == nil {
+		c.Configure = bridged
+	}
+	c.Configure(tb, e, eng)
 	e.Runner = r
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,8 +108,8 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 	})
 }
 
-// configure makes the engine the node.
-func (e *End) configure(tb testing.TB, n *engine.Engine) {
+// bridged makes the engine a node like Linux's.
+func bridged(tb testing.TB, e *End, n *engine.Engine) {
 	_, err := n.AddBridge(engine.Bridge{Link: engine.Link{Name: "bridge1", Up: true}})
 	require.NoError(tb, err)
 	require.NoError(tb, n.AddAddr(e.Wire, engine.Addr{Prefix: netip.PrefixFrom(e.NodeAddr, 24)}))
