@@ -101,6 +101,7 @@ func (r *rx) close() {
 	if r.ring != nil {
 		_ = unix.Munmap(r.ring)
 	}
+	_ = unix.Close(r.fd)
 }
 
 // drops returns how many frames were dropped since the last call: the kernel forgets them when it is asked.
