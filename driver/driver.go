@@ -15,7 +15,7 @@
 //	for batch := make([]*packet.Buffer, driver.BatchSize); ; {
 //		n, err := d.Queues()[0].Receive(batch, driver.Forever)
 //		if err != nil {
-//			return err // net.ErrClosed after Close
+//			return err // net.ErrClosed after Close, io.EOF at the end of a capture file
 //		}
 //		for _, b := range batch[:n] {
 //			…
@@ -87,8 +87,8 @@ type Queue interface {
 	// Offloads do not name is an error of the packet.
 	//
 	// Packets that cannot be sent, since the device is full, down, or refuses them, are dropped and counted; those behind them
-	// are tried all the same. The error is that of the first, net.ErrClosed after Close. Send does not wait for a slow device
-	// longer than a few milliseconds.
+	// are tried all the same. The error is that of the first: one of this package, such as [ErrTooLong], or the system's;
+	// net.ErrClosed after Close. Send does not wait for a slow device longer than a few milliseconds.
 	Send(batch []*packet.Buffer) error
 }
 
@@ -104,7 +104,8 @@ type Link struct {
 	Offloads packet.Offloads
 }
 
-// Stats are a driver's counters, since it was made. Bytes are those of the packets as they are handed over.
+// Stats are a driver's counters, since it was made. Bytes are those of the packets as they are handed over. A packet that Receive
+// returned is one RxPacket, one that Send was given is one TxPacket, TxDropped or TxError, a superframe like any other.
 type Stats struct {
 	RxPackets, RxBytes uint64
 	RxDropped          uint64 // lost since nobody fetched them in time, or there was no buffer

@@ -71,8 +71,8 @@ type flight struct {
 	addr  uint32   // next hop
 
 	tunnel *device // that it came out of
-	in     *device // bridge's port that it came in by
-	bridge *device // of in
+	in     *device // bridge's port that teaches
+	bridge *device // that it went up to
 	out    *device // bridge or tunnel that it leaves by
 	to     *device // port that it leaves by
 
@@ -86,14 +86,15 @@ type burst struct {
 	batch   []*packet.Buffer
 	flights [burstSize]flight
 
-	opened  list // for the node itself
-	claimed list // out of an IPIP tunnel
-	heard   list // out of a VXLAN device that learns
-	bridged list
-	routed  list
-	next    list // to neighbours that are to be asked for
-	remote  list // to VTEPs
-	down    list // to neighbours behind a bridge
+	datagrams list // UDP for the node itself
+	packets   list // packets in packets, likewise
+	claimed   list // out of an IPIP tunnel
+	heard     list // out of a VXLAN device that learns
+	bridged   list
+	routed    list
+	next      list // to neighbours that are to be asked for
+	remote    list // to VTEPs
+	down      list // to neighbours behind a bridge
 
 	keys    [burstSize]fdb.Key
 	sources [burstSize]fdb.Key
@@ -105,10 +106,11 @@ type burst struct {
 	words   [burstSize]uint64
 	numbers [burstSize]uint64
 
+	recent recentWays
+
 	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
 
-	own   uint32 // address that was last found to be the node's
-	local uint32 // and to be routed so
+	own uint32 // address that was last found to be the node's
 }
 
 // list is flights by number, each with a device whose table is to be asked.
@@ -155,7 +157,6 @@ func (l *list) take(x *burst, device func(f *flight) *device) (*device, []uint8)
 }
 
 func tunnelOf(f *flight) *device { return f.tunnel }
-func inOf(f *flight) *device     { return f.in }
 func outOf(f *flight) *device    { return f.out }
 
 // plain reports whether frames that a port receives may go the short way: nobody watches.
@@ -274,7 +275,7 @@ func (w *Worker) openOdd(f *flight, b *packet.Buffer) bool {
 func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 	if f.tunnelled {
 		if !f.odd {
-			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveOpened found it
+			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveVXLAN or resolveIPIP found it
 		}
 		w.total.Counters[IPInReceives]++
 		w.total.Counters[IPInDelivers]++
@@ -285,7 +286,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
 	}
-	if f.teaches && w.learn(f.bridge, f.src, f.in) == fdb.Own {
+	if f.teaches && w.learn(w.st.device(f.in.master), f.src, f.in) == fdb.Own {
 		w.dropRx(f.in, b, DropSourceMAC)
 		return false
 	}

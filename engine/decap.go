@@ -31,21 +31,15 @@ func (x *vxlanIndex) isPort(port uint16) bool {
 	return slices.Contains(x.ports, port)
 }
 
-// find returns the device, or nil. It is inlined.
+// find returns the device, or nil.
 func (x *vxlanIndex) find(s *state, port uint16, vni uint32) *device {
-	key := vxlanKey(port, vni)
-	if key == x.only {
+	if key := vxlanKey(port, vni); key == x.only {
 		return s.device(x.device)
 	}
-	return x.search(s, key)
-}
-
-// search is find where there are several devices, or none.
-func (x *vxlanIndex) search(s *state, key uint64) *device {
 	if x.devices == nil {
 		return nil
 	}
-	return s.device(uint32(x.devices.Load(key)))
+	return s.device(uint32(x.devices.Load(vxlanKey(port, vni))))
 }
 
 // vxlanReceive takes a UDP datagram to a VXLAN port; at is the length of the IPv4 header.

@@ -125,6 +125,7 @@ type Worker struct {
 	now     time.Duration
 	busy    bool
 	ready   []uint32   // ports that have packets for Output
+	traced  []traced   // in this burst, for who waits for the end of their ways
 	inside  []crossing // on their way over pairs, lo and calls from callbacks: first in, first out
 	misses  []Miss
 	heard   uint64 // the last station that was learned, of whom nothing new is to be learned
@@ -310,7 +311,9 @@ func (w *Worker) end() {
 		w.heard = 0 // callbacks may have made the tables forget it
 	}
 	w.publish()
-	w.busy = false
+	if w.busy = false; len(w.traced) > 0 {
+		w.endTraces()
+	}
 }
 
 // flush gives each port's frames to Output.
@@ -328,7 +331,7 @@ func (w *Worker) flush() {
 				w.drop(w.st.device(port), b, DropNoOutput)
 			}
 		default:
-			if d := w.st.device(port); d != nil && d.offloads.coalesce {
+			if d := w.st.device(port); d != nil && (d.offloads.tcp || d.offloads.udp) {
 				q = w.coalesce(d, q)
 			}
 			w.total.Out += uint64(len(q))
@@ -396,15 +399,6 @@ func (w *Worker) alloc() *packet.Buffer {
 func (w *Worker) unmake(b *packet.Buffer) {
 	w.total.Made--
 	b.Free()
-}
-
-// send sends a packet by a port.
-func (w *Worker) send(d *device, b *packet.Buffer) {
-	if b.HasOffloads() {
-		w.sendFit(d, b)
-		return
-	}
-	w.enqueue(d, b)
 }
 
 // enqueue counts what a port sends, and queues it for Output.

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
@@ -19,15 +20,18 @@ import (
 
 // resolveAll finds for each packet of a burst where it goes.
 func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
-	x.opened.n, x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0
-	x.batch, x.own, x.local = batch, 0, 0
+	x.datagrams.n, x.packets.n, x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0, 0
+	x.batch, x.own = batch, 0
 	if d.master != 0 {
 		w.resolveFrames(x, d)
 	} else {
 		w.resolvePackets(x, d)
 	}
-	if x.opened.n > 0 {
-		w.resolveOpened(x, d)
+	if x.datagrams.n > 0 {
+		w.resolveVXLAN(x)
+	}
+	if x.packets.n > 0 {
+		w.resolveIPIP(x)
 	}
 	for x.claimed.n > 0 {
 		t, these := x.claimed.take(x, tunnelOf)
@@ -38,7 +42,7 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 		w.resolveHeard(x, t, these)
 	}
 	for x.bridged.n > 0 {
-		in, these := x.bridged.take(x, inOf)
+		in, these := x.bridged.take(x, tunnelOf)
 		w.resolveBridged(x, in, these)
 	}
 	if x.routed.n > 0 {
@@ -70,12 +74,13 @@ func ordinary(b *packet.Buffer) (h *headers, size uint16) {
 
 // resolveFrames is the entry of a bridge's port.
 func (w *Worker) resolveFrames(x *burst, d *device) {
+	x.bridged.first, x.bridged.mixed = d, false
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
 		if h, size := ordinary(b); h != nil {
-			f.frame, f.in, f.start, f.size = h, d, 0, size
-			x.bridged.add(i, d)
+			f.frame, f.start, f.size = h, 0, size
+			x.bridged.push(i)
 		}
 	}
 }
@@ -91,9 +96,9 @@ func (h *headers) etherType() uint16 { return binary.BigEndian.Uint16(h[2*ethern
 func (h *headers) src() uint32 { return binary.BigEndian.Uint32(h[ethernet.HeaderLen+12:]) }
 func (h *headers) dst() uint32 { return binary.BigEndian.Uint32(h[ethernet.HeaderLen+16:]) }
 
-// resolvePackets is the entry of other ports.
+// resolvePackets is the entry of other ports: packets to be routed, and those that a tunnel's end of the node's own is to open.
 func (w *Worker) resolvePackets(x *burst, d *device) {
-	own := &w.st.own
+	own, filters := &w.st.own, d.conf.RPFilter != 0
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
@@ -102,11 +107,22 @@ func (w *Worker) resolvePackets(x *burst, d *device) {
 			continue
 		}
 		f.frame, f.start, f.size = h, 0, size
-		if dst := h.dst(); dst == x.own || own.has(dst) {
-			x.own = dst
-			x.opened.push(i)
-		} else if d.forwards || w.forwards(d, h.src()) {
-			x.routed.push(i)
+		src, dst := h.src(), h.dst()
+		switch {
+		case dst != x.own && !own.has(dst):
+			if d.forwards || w.forwards(d, src) {
+				x.routed.push(i)
+			}
+		case h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) || filters && !w.comesBack(d, src):
+		case dst != x.own && !w.delivers(dst):
+		default:
+			x.own, f.vtep = dst, src
+			switch h[ethernet.HeaderLen+9] {
+			case ipv4.ProtocolUDP:
+				x.datagrams.push(i)
+			case ipv4.ProtocolIPIP:
+				x.packets.push(i)
+			}
 		}
 	}
 }
@@ -116,54 +132,36 @@ func (w *Worker) forwards(d *device, src uint32) bool {
 	return d.conf.Forwarding && !d.conf.SendRedirects && w.comesBack(d, src)
 }
 
-// resolveOpened takes packets for the node itself: those that a tunnel's end opens.
-func (w *Worker) resolveOpened(x *burst, d *device) {
-	const protocol = ethernet.HeaderLen + 9
-	for _, i := range x.opened.of[:x.opened.n] {
-		f := &x.flights[i&(burstSize-1)]
-		src, dst := f.frame.src(), f.frame.dst()
-		if dst != x.local {
-			if path := w.e.routes.Lookup(dst); path == nil || path.Type() != route.Local {
-				continue
-			}
-			x.local = dst
-		}
-		if f.frame[ethernet.HeaderLen] != 0x45 || isSpecial(src) || w.st.own.has(src) ||
-			d.conf.RPFilter != 0 && !w.comesBack(d, src) {
-			continue
-		}
-		f.vtep = src
-		switch f.frame[protocol] {
-		case ipv4.ProtocolUDP:
-			w.resolveVXLAN(x, int(i), x.batch[i].Bytes())
-		case ipv4.ProtocolIPIP:
-			w.resolveIPIP(x, int(i), x.batch[i].Bytes())
-		}
-	}
+// delivers reports whether packets to an address of the node's are routed to it.
+func (w *Worker) delivers(dst uint32) bool {
+	path := w.e.routes.Lookup(dst)
+	return path != nil && path.Type() == route.Local
 }
 
-// resolveIPIP takes a packet in a packet for the node itself.
-func (w *Worker) resolveIPIP(x *burst, i int, p []byte) {
+// resolveIPIP takes packets in packets for the node itself.
+func (w *Worker) resolveIPIP(x *burst) {
 	const (
 		ip    = ethernet.HeaderLen
 		inner = ip + ipv4.HeaderLen
 		least = inner + ipv4.HeaderLen
+		start = inner - ethernet.HeaderLen
 	)
-	if len(p) < least {
-		return
+	for _, i := range x.packets.of[:x.packets.n] {
+		f, p := &x.flights[i&(burstSize-1)], x.batch[i].Bytes()
+		if len(p) < least {
+			continue
+		}
+		h := (*[least]byte)(p)
+		total, size := int(binary.BigEndian.Uint16(h[ip+2:])), int(binary.BigEndian.Uint16(h[inner+2:]))
+		t := w.st.ipips.between(w.st, f.frame.dst(), f.vtep)
+		if t == nil || !t.plain || total > len(p)-ip || size > total-ipv4.HeaderLen {
+			continue
+		}
+		_, usual := w.e.ipips.Inner(p[ip:])
+		f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[start:])
+		f.start, f.size = start, uint16(size+ethernet.HeaderLen)
+		x.claimed.add(int(i), t)
 	}
-	h := (*[least]byte)(p)
-	f := &x.flights[i&(burstSize-1)]
-	t := w.st.ipips.between(w.st, f.frame.dst(), f.vtep)
-	total, size := int(binary.BigEndian.Uint16(h[ip+2:])), int(binary.BigEndian.Uint16(h[inner+2:]))
-	if t == nil || !t.plain || total > len(p)-ip || size > total-ipv4.HeaderLen {
-		return
-	}
-	_, usual := w.e.ipips.Inner(p[ip:])
-	const start = inner - ethernet.HeaderLen
-	f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[start:])
-	f.start, f.size = start, uint16(size+ethernet.HeaderLen)
-	x.claimed.add(i, t)
 }
 
 // resolveClaimed checks whether an IPIP tunnel takes packets from those who sent them.
@@ -182,40 +180,50 @@ func (w *Worker) resolveClaimed(x *burst, t *device, these []uint8) {
 	}
 }
 
-// resolveVXLAN takes a UDP datagram for the node itself.
-func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
+// resolveVXLAN takes UDP datagrams for the node itself.
+func (w *Worker) resolveVXLAN(x *burst) {
 	const (
 		ip    = ethernet.HeaderLen
 		inner = ip + ipv4.HeaderLen
 		frame = inner + udp.HeaderLen + vxlan.HeaderLen
 		least = frame + len(headers{})
 	)
-	if len(p) < least {
-		return
+	var t *device // of the last one
+	var port uint16
+	var vni uint32
+	for _, i := range x.datagrams.of[:x.datagrams.n] {
+		f, p := &x.flights[i&(burstSize-1)], x.batch[i].Bytes()
+		if len(p) < least {
+			continue
+		}
+		h := (*[least]byte)(p)
+		end := inner + int(binary.BigEndian.Uint16(h[inner+4:]))
+		if end > len(p) || end < least {
+			continue
+		}
+		if p, v := binary.BigEndian.Uint16(h[inner+2:]), binary.BigEndian.Uint32(h[frame-4:])>>8; p != port || v != vni {
+			port, vni, t = p, v, w.st.vxlans.find(w.st, p, v)
+		}
+		if t == nil || !t.plain || t.vxlan.vteps != nil && !t.accepts(f.vtep) {
+			continue
+		}
+		_, usual := t.vxlan.decap.Inner(p[ip:])
+		f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[frame:])
+		f.start, f.size = frame, uint16(end-frame)
+		w.resolveInner(x, int(i), t, f)
 	}
-	h := (*[least]byte)(p)
-	port, end := binary.BigEndian.Uint16(h[inner+2:]), inner+int(binary.BigEndian.Uint16(h[inner+4:]))
-	if end > len(p) || end < least {
-		return
-	}
-	f := &x.flights[i&(burstSize-1)]
-	t := w.st.vxlans.find(w.st, port, binary.BigEndian.Uint32(h[frame-4:])>>8)
-	if t == nil || !t.plain || t.vxlan.vteps != nil && !t.accepts(f.vtep) {
-		return
-	}
-	_, usual := t.vxlan.decap.Inner(p[ip:])
-	f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[frame:])
-	f.start, f.size = frame, uint16(end-frame)
+}
+
+// resolveInner takes what a VXLAN device has received.
+func (w *Worker) resolveInner(x *burst, i int, t *device, f *flight) {
+	dst, src := f.frame.macs()
 	if !t.vxlan.made.NoLearning {
-		_, f.src = f.frame.macs()
+		f.src = src
 		x.heard.add(i, t)
 	}
 	if t.master != 0 {
-		f.in = t
 		x.bridged.add(i, t)
-		return
-	}
-	if dst, _ := f.frame.macs(); dst == t.mac && f.frame.etherType() == ethernet.TypeIPv4 && (t.forwards || w.forwards(t, f.frame.src())) {
+	} else if dst == t.mac && f.frame.etherType() == ethernet.TypeIPv4 && (t.forwards || w.forwards(t, f.frame.src())) {
 		x.routed.push(i)
 	}
 }
@@ -255,13 +263,12 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	table.LookupAll(x.keys[:n], x.places[:])
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
-		f.bridge = br
 		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
-			f.teaches, f.arrives = true, true
+			f.teaches, f.arrives, f.in = true, true, in
 		}
 		if f.dst == br.mac {
 			if f.frame.etherType() == ethernet.TypeIPv4 && (br.forwards || w.forwards(br, f.frame.src())) {
-				f.up = true
+				f.up, f.bridge = true, br
 				x.routed.push(int(i))
 			}
 			continue
@@ -461,16 +468,9 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 	n := 0
 	for k, i := range these {
 		if vtep, ok := x.places[k&(burstSize-1)].VTEP4(); ok {
-			these[n], x.words[n&(burstSize-1)] = i, endKey(out.index, vtep)
+			x.flights[i&(burstSize-1)].way = x.recent.to(&w.e.ends, endKey(out.index, vtep))
+			these[n] = i
 			n++
-		}
-	}
-	t := &w.e.ends
-	wordmap.LoadAll(t.index, x.words[:n], x.numbers[:])
-	for n, i := range these[:n] {
-		f := &x.flights[i&(burstSize-1)]
-		if f.way = nil; x.numbers[n&(burstSize-1)] != 0 {
-			f.way = t.way(x.numbers[n&(burstSize-1)])
 		}
 	}
 	for _, i := range these[:n] {
@@ -483,4 +483,23 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 			f.verdict = toVTEP
 		}
 	}
+}
+
+// recentWays is where the ways are kept to the remote ends that packets last went to, by the lower bits of their keys.
+type recentWays [1 << 8]struct {
+	key uint64
+	way *atomic.Pointer[way]
+}
+
+// to returns the way to a remote end, nil if it is to be found.
+func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
+	at := &r[uint8(key)]
+	if at.key != key {
+		number := t.index.Load(key)
+		if number == 0 {
+			return nil
+		}
+		at.key, at.way = key, t.slot(number) // which is the end's for ever
+	}
+	return at.way.Load()
 }

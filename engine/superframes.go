@@ -4,12 +4,14 @@ package engine
 // are put into the bytes where a port cannot take them, and segments put together to superframes where a port wants them.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/udp"
 )
 
 // DefaultLargeBuffers is how many buffers for superframes there are in a pool of the engine's own: a little more than 4 MiB.
@@ -18,7 +20,18 @@ const DefaultLargeBuffers = 64
 // offloads is what a port takes, and wants.
 type offloads struct {
 	takes    packet.Offloads
-	coalesce bool
+	tcp, udp bool // to be put together
+}
+
+// merges returns of what kinds superframes are to be made.
+func (o offloads) merges() (kinds packet.Offloads) {
+	if o.tcp {
+		kinds = o.takes & (packet.OffloadTCP4 | packet.OffloadTCP6)
+	}
+	if o.udp {
+		kinds |= packet.OffloadUDP4
+	}
+	return kinds
 }
 
 // check reports what is wrong with it.
@@ -34,8 +47,11 @@ func (o offloads) check(name string) error {
 	if o.takes&segments != 0 && !o.takes.Has(packet.OffloadChecksum) {
 		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v: superframes need checksum too: %w", name, o.takes, ErrInvalid))
 	}
-	if o.coalesce && !o.takes.Has(packet.OffloadTCP4) {
+	if o.tcp && !o.takes.Has(packet.OffloadTCP4) {
 		errs = append(errs, fmt.Errorf("engine: port %s: Coalesce needs Offloads to have tcp4, but they are %v: %w", name, o.takes, ErrInvalid))
+	}
+	if o.udp && !o.takes.Has(packet.OffloadUDP4) {
+		errs = append(errs, fmt.Errorf("engine: port %s: CoalesceUDP needs Offloads to have udp4, but they are %v: %w", name, o.takes, ErrInvalid))
 	}
 	return errors.Join(errs...)
 }
@@ -46,7 +62,10 @@ func (o offloads) with(c LinkChange) offloads {
 		o.takes = *c.Offloads
 	}
 	if c.Coalesce != nil {
-		o.coalesce = *c.Coalesce
+		o.tcp = *c.Coalesce
+	}
+	if c.CoalesceUDP != nil {
+		o.udp = *c.CoalesceUDP
 	}
 	return o
 }
@@ -56,7 +75,7 @@ const segments = packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTunnelT
 
 // makeLarge makes a pool for superframes if the port is the first that has use for one; e.mu is held.
 func (e *Engine) makeLarge(o offloads) error {
-	if e.large.Load() != nil || !o.coalesce && !o.takes.Has(packet.OffloadUDP4) {
+	if e.large.Load() != nil || !o.tcp && !o.takes.Has(packet.OffloadUDP4) {
 		return nil
 	}
 	pool := e.config.LargePool
@@ -98,7 +117,7 @@ func (w *Worker) sendFit(d *device, b *packet.Buffer) {
 		w.dropTx(d, b, fitReason(err))
 		return
 	}
-	w.noteCut(super, len(list))
+	w.noteCut(d, super, len(list))
 	for _, s := range list {
 		w.watch(d, s)
 		w.enqueue(d, s)
@@ -114,15 +133,15 @@ func (w *Worker) apart(d *device, b *packet.Buffer, raw bool) []*packet.Buffer {
 		w.dropTx(d, b, fitReason(err))
 		return list
 	}
-	w.noteCut(true, len(list))
+	w.noteCut(d, true, len(list))
 	return list
 }
 
-// noteCut counts segments.
-func (w *Worker) noteCut(super bool, n int) {
+// noteCut counts what became of a packet at a device: n packets.
+func (w *Worker) noteCut(d *device, super bool, n int) {
 	w.total.Made += uint64(n - 1)
 	if super && n > 1 && w.trace != nil {
-		w.note(Step{Stage: StageSegment, Text: fmt.Sprintf("%d packets", n)})
+		w.note(Step{Stage: StageSegment, Device: d.label(), Text: fmt.Sprintf("%d packets", n)})
 	}
 }
 
@@ -155,42 +174,41 @@ func (w *Worker) unlist(list []*packet.Buffer) {
 // coalesce puts together what is to leave by a port, and counts what became part of something else.
 func (w *Worker) coalesce(d *device, queue []*packet.Buffer) []*packet.Buffer {
 	w.merger.Large = w.e.large.Load()
-	merged := w.merger.Merge(queue, d.raw, d.offloads.takes)
+	merged := w.merger.Merge(queue, d.raw, d.offloads.merges())
 	w.total.Absorbed += uint64(len(queue) - len(merged))
 	return merged
 }
 
-// isTransport reports whether a superframe is one of the IPv4 packet's own transport protocol, not of one in a tunnel that it is.
-func isTransport(b *packet.Buffer) bool {
+// staysWhole reports whether a superframe for the node itself need not be cut: one in a tunnel that ends here, and one of TCP that
+// nobody but the node's refusal waits for.
+func (w *Worker) staysWhole(b *packet.Buffer) bool {
 	p := b.Bytes()
+	at := int(p[0]&0xf) * 4
 	kind, _ := b.GSO()
-	if start, _, ok := b.PartialChecksum(); ok && start != int(p[0]&0xf)*4 {
-		return false
-	}
 	switch p[9] {
+	case ipv4.ProtocolIPIP:
+		return true
 	case ipv4.ProtocolTCP:
-		return kind == packet.GSOTCP4
+		return w.e.config.Local == nil && kind == packet.GSOTCP4
 	case ipv4.ProtocolUDP:
-		return kind == packet.GSOUDP4
+		start, _, partial := b.PartialChecksum()
+		own := kind == packet.GSOUDP4 && (!partial || start == at) // its segments are the tunnel's datagrams
+		return !own && len(p) >= at+udp.HeaderLen && w.st.vxlans.isPort(binary.BigEndian.Uint16(p[at+2:]))
 	}
 	return false
 }
 
-// localSuperframe takes a superframe for the node itself, if it is to be cut: sockets, and the ends of tunnels, get one datagram or
-// segment at a time. It reports whether it did.
-func (w *Worker) localSuperframe(d *device, b *packet.Buffer, toAll bool) bool {
-	if !isTransport(b) || b.Bytes()[9] == ipv4.ProtocolTCP && w.e.config.Local == nil {
-		return false
-	}
+// localSegments takes a superframe for the node itself that is to be cut: sockets, and the ends of tunnels, get one datagram or segment
+// at a time.
+func (w *Worker) localSegments(d *device, b *packet.Buffer, toAll bool) {
 	list, err := w.segmenter().Cut(b, gso.Options{Raw: true, Partial: true}, w.list())
 	if err != nil {
 		w.dropRx(d, b, fitReason(err))
 	} else {
-		w.noteCut(true, len(list))
+		w.noteCut(d, true, len(list))
 	}
 	for _, s := range list {
 		w.ipLocal(d, s, toAll)
 	}
 	w.unlist(list)
-	return true
 }

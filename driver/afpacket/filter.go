@@ -57,7 +57,7 @@ const (
 	steal                  // for the tc hook. Announcements by ARP and fragments that do not say their port may be for the host
 )
 
-// What programs return.
+// What programs return. One that reads behind a frame's end is ended by the kernel with 0: not to be received, not to be stolen.
 const (
 	whole        = 1 << 18    // bytes to keep, more than any frame has
 	actShot      = 2          // TC_ACT_SHOT of <linux/pkt_cls.h>: drop it
@@ -100,7 +100,7 @@ func (f *Filter) check() error {
 		}
 	}
 	if len(f.Hosts) > 0 && len(f.UDPPorts) == 0 && len(f.Protocols) == 0 {
-		errs = append(errs, errors.New("Hosts is for UDPPorts and Protocols: name some, or use IPv4"))
+		errs = append(errs, fmt.Errorf("%d Hosts are for no UDPPorts and no Protocols: name some, or use IPv4", len(f.Hosts)))
 	}
 	return errors.Join(errs...)
 }
@@ -119,6 +119,9 @@ func (f *Filter) program(p purpose) ([]bpf.RawInstruction, error) {
 
 func (f *Filter) code(p purpose) ([]bpf.Instruction, error) {
 	c := compiler{p: p}
+	if p == receive {
+		c.incoming()
+	}
 	if f != nil {
 		if err := f.check(); err != nil {
 			return nil, err
@@ -190,7 +193,15 @@ func (c *compiler) link() []bpf.Instruction {
 	return c.code
 }
 
-// filter is the whole: addresses, then kinds.
+// incoming goes on with frames that are not sent by this machine. The socket ignores those by itself, but not in a group of sockets
+// before Linux 6.2.
+func (c *compiler) incoming() {
+	const outgoing = 4 // PACKET_OUTGOING of <linux/if_packet.h>
+	c.emit(bpf.LoadExtension{Num: bpf.ExtType})
+	c.jumpIf(bpf.JumpEqual, outgoing, reject)
+}
+
+// filter is the rest: addresses, then kinds.
 func (c *compiler) filter(f *Filter) {
 	c.macs(f.MACs)
 	c.vlans(f.VLANs)
@@ -291,6 +302,7 @@ func (c *compiler) arp(list []netip.Addr) {
 // ip accepts what is wanted of IPv4.
 func (c *compiler) ip(f *Filter) {
 	const version, four = 0xf0, 0x40
+	c.load(atDst, 4) // which ends here if the header is not whole
 	c.load(atNetwork, 1)
 	c.emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: version})
 	c.jumpIf(bpf.JumpNotEqual, four, reject)

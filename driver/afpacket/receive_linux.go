@@ -335,6 +335,9 @@ func (q *queue) await(wait time.Duration) error {
 	case err != nil:
 		return err
 	case unix.Errno(errno) == unix.ENETDOWN:
+		if q.d.device.Load().Up { // it was down, while nobody looked
+			return nil
+		}
 		return errDown
 	case errno != 0:
 		return unix.Errno(errno)

@@ -30,7 +30,7 @@ import (
 
 // Harness is a kind of driver for [Run]. Zero fields describe an ideal way.
 type Harness struct {
-	// New returns a new driver and the other end of its wire, with the link up. Each subtest calls it once. It ends the test by
+	// New returns a new driver and the other end of its wire, with the link up, for each subtest. It ends the test by
 	// t.Fatal, or by t.Skip naming what the machine lacks. Run closes Driver and then Wire; what else there is to end goes to
 	// t.Cleanup.
 	New func(t *testing.T, c Config) Pair
@@ -47,7 +47,6 @@ type Harness struct {
 	Rewrites  bool // headers may arrive changed: only payloads are compared
 	Unordered bool // packets of one flow may overtake each other
 	LongOK    bool // packets longer than the MTU can be sent
-	Slow      bool // Send may report a full device before Depth packets are under way: senders try again
 }
 
 // Config is what a subtest wants of the driver.
@@ -65,7 +64,8 @@ type Pair struct {
 	SetMTU func(mtu int) error
 }
 
-// Wire is the end of a wire that is opposite to the driver under test. One goroutine injects, and one, maybe another, collects.
+// Wire is the end of a wire that is opposite to the driver under test. One goroutine injects, and one, maybe another, collects. If it
+// also has a method Link, as what Joined returns, Inject is given packets with the metadata that Link's Offloads name.
 type Wire interface {
 	// Inject sends a packet to the driver, and owns the buffer from then on.
 	Inject(b *packet.Buffer) error
@@ -132,6 +132,9 @@ func (j *joined) receive(q driver.Queue, wait time.Duration) (*packet.Buffer, er
 	}
 	return j.batch[0], nil
 }
+
+// Link returns that of the other end.
+func (j *joined) Link() driver.Link { return j.far.Link() }
 
 // Close implements Wire.
 func (j *joined) Close() error { return j.far.Close() }

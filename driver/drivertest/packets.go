@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 
-	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/ipv4"
@@ -79,7 +78,7 @@ const (
 // defaultPacket is a Harness's Packet unless it has its own.
 func defaultPacket(l driver.Link, d Direction, flow int, payload []byte) []byte {
 	src, dst := addresses(d)
-	p := appendHeaders(nil, l, d, ipv4.ProtocolUDP, udp.HeaderLen+len(payload))
+	p := headers(l, d, ipv4.ProtocolUDP, udp.HeaderLen+len(payload))
 	at := len(p)
 	p, _ = udp.Fields{SrcPort: uint16(flowPort + flow), DstPort: discardPort}.Append(p, len(payload))
 	p = append(p, payload...)
@@ -89,9 +88,10 @@ func defaultPacket(l driver.Link, d Direction, flow int, payload []byte) []byte 
 	return p
 }
 
-// appendHeaders appends the headers of an IPv4 packet with a payload of this many bytes, Ethernet's in front unless the link is
+// headers returns the headers of an IPv4 packet with a payload of this many bytes, Ethernet's in front unless the link is
 // raw. A payload that is too long for IPv4, which no test sends on purpose, makes a packet without its headers.
-func appendHeaders(p []byte, l driver.Link, d Direction, protocol uint8, payloadLen int) []byte {
+func headers(l driver.Link, d Direction, protocol uint8, payloadLen int) []byte {
+	var p []byte
 	if !l.Raw {
 		near := nearMAC
 		if l.MAC != (ethernet.MAC{}) {
@@ -113,9 +113,4 @@ func addresses(d Direction) (src, dst [4]byte) {
 		return farIP, nearIP
 	}
 	return nearIP, farIP
-}
-
-// pseudoSum is the sum of the pseudo-header, as a partial checksum's field holds it.
-func pseudoSum(src, dst [4]byte, protocol uint8, length int) uint16 {
-	return checksum.PseudoHeader(src, dst, protocol, uint16(length))
 }

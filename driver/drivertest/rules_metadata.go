@@ -4,23 +4,27 @@ package drivertest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
+	"time"
 
+	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
-	"github.com/culvert-net/culvert/tcp"
 	"github.com/culvert-net/culvert/udp"
 )
 
 var metadataRules = []rule{
 	{name: "VLAN tags beside the packet are sent or refused", check: sendVLAN},
 	{name: "partial checksums are completed or refused", check: sendPartial},
-	{name: "superframes of TCP are cut or refused", check: sendTCP4},
-	{name: "superframes of UDP are cut or refused", check: sendUDP4},
+	{name: "superframes of TCP are cut or refused", check: sendSuperframe(tcp4)},
+	{name: "superframes of UDP are cut or refused", check: sendSuperframe(udp4)},
+	{name: "superframes of TCP over IPv6 are cut or refused", check: sendSuperframe(tcp6)},
+	{name: "superframes of TCP in VXLAN are cut or refused", check: sendSuperframe(tunnelTCP4)},
 	{name: "superframes of no known type are refused", check: sendUnknownGSO},
 	{name: "VLAN tags arrive", check: receiveVLAN},
+	{name: "partial checksums arrive", check: receivePartial},
+	{name: "superframes arrive", check: receiveSuperframe, setup: setup{room: 4 * stream}},
 }
 
 const unknownGSO packet.GSOType = 255
@@ -86,150 +90,157 @@ func (s *suite) network() int {
 }
 
 func sendPartial(s *suite) {
-	p := s.udp(record(s.name(), 200))
-	b := packet.Of(p)
-	at := s.network() + ipv4.HeaderLen
-	h, _, _ := udp.Parse(b.Bytes()[at:])
-	h.SetPartialChecksum(nearIP, farIP)
-	if err := b.SetChecksumPartial(at, checksumAtUDP); err != nil {
-		s.Fatal(err)
-	}
+	name := s.name()
+	p := defaultPacket(s.link, Outward, 0, record(name, 200))
+	b := s.partialUDP(p, Outward)
 	if !s.link.Offloads.Has(packet.OffloadChecksum) {
 		s.refused(b, "a partial checksum")
 		return
 	}
 	s.mustSend([]*packet.Buffer{b})
-	for _, g := range s.collect(1) {
-		if err := g.b.CompleteChecksum(); err != nil || !g.whole || !s.h.Rewrites && !bytes.HasPrefix(g.b.Bytes(), p) {
-			s.Errorf("a packet with a partial checksum arrived as\n%x, whole %v, error %v: want\n%x", g.b.Bytes(), g.whole, err, p)
-		}
-		g.b.Free()
-	}
+	s.same([]expected{{name, p}}, s.collect(1))
 	s.books()
 }
 
-// udp returns a UDP packet of the suite's own making, whatever the harness's packets are.
-func (s *suite) udp(payload []byte) []byte { return defaultPacket(s.link, Outward, 0, payload) }
+// partialUDP returns a UDP packet of the suite with its checksum undone.
+func (s *suite) partialUDP(p []byte, d Direction) *packet.Buffer {
+	s.Helper()
+	b := packet.Of(p)
+	src, dst := addresses(d)
+	at := s.network() + ipv4.HeaderLen
+	h, _, err := udp.Parse(b.Bytes()[at:])
+	if err != nil {
+		s.Fatal(err)
+	}
+	h.SetPartialChecksum(src, dst)
+	if err := b.SetChecksumPartial(at, checksumAtUDP); err != nil {
+		s.Fatal(err)
+	}
+	return b
+}
 
 func (s *suite) name() id {
 	s.number++
 	return id{0, s.number}
 }
 
-const (
-	checksumAtUDP = 6 // RFC 768
-	checksumAtTCP = 16
-	segment       = 1000 // bytes of payload
-	segments      = 9    // the last is short
-	lastSegment   = 333
-	stream        = (segments-1)*segment + lastSegment
-	firstSeq      = 0xfffff000 // wraps around
-)
-
-func sendTCP4(s *suite) {
-	payload := record(s.name(), stream)
-	p := appendHeaders(nil, s.link, Outward, ipv4.ProtocolTCP, tcp.HeaderLen+stream)
-	at := len(p)
-	p, err := tcp.Fields{SrcPort: flowPort, DstPort: discardPort, Seq: firstSeq, Flags: tcp.ACK, Window: 1000}.Append(p, nearIP, farIP, payload)
-	if err != nil {
-		s.Fatal(err)
+// sendSuperframe sends a superframe of a kind, and puts together what arrives.
+func sendSuperframe(kind superframeKind) func(*suite) {
+	return func(s *suite) {
+		if s.link.Raw && kind.needsEthernet {
+			s.Skip("packets have no Ethernet header, and are IPv4")
+		}
+		f, err := kind.make(s.link, Outward, record(s.name(), stream))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if !s.link.Offloads.Has(kind.needs) {
+			s.refused(f.buffer(), "a superframe")
+			return
+		}
+		s.mustSend([]*packet.Buffer{f.buffer()})
+		s.whole(f, s.takePieces(f, s.wire.Collect))
+		s.books()
 	}
-	s.superframe(append(p, payload...), at, checksumAtTCP, ipv4.ProtocolTCP, packet.GSOTCP4, packet.OffloadTCP4, payload)
 }
 
-func sendUDP4(s *suite) {
-	payload := record(s.name(), stream)
-	s.superframe(s.udp(payload), s.network()+ipv4.HeaderLen, checksumAtUDP, ipv4.ProtocolUDP, packet.GSOUDP4, packet.OffloadUDP4, payload)
-}
-
-// superframe sends a superframe whose transport header is at a place, and puts together what arrives.
-func (s *suite) superframe(p []byte, at, field int, protocol uint8, kind packet.GSOType, needs packet.Offloads, payload []byte) {
-	s.Helper()
-	b := packet.Of(p)
-	partial(b.Bytes()[at:], field, protocol)
-	if err := b.SetChecksumPartial(at, field); err != nil {
-		s.Fatal(err)
-	}
-	b.SetGSO(kind, segment)
-	if !s.link.Offloads.Has(needs) {
-		s.refused(b, "a superframe")
-		return
-	}
-	s.mustSend([]*packet.Buffer{b})
-	pieces := s.pieces(protocol, len(payload))
-	var have []byte
-	for _, piece := range pieces {
-		have = append(have, piece...)
-	}
-	if !bytes.Equal(have, payload) {
-		s.Errorf("a superframe with %d bytes of payload arrived as %d pieces with %d bytes, or damaged", len(payload), len(pieces), len(have))
-	}
-	s.books()
-}
-
-// partial writes the sum of the pseudo-header into a transport header's checksum field.
-func partial(transport []byte, field int, protocol uint8) {
-	sum := pseudoSum(nearIP, farIP, protocol, len(transport))
-	binary.BigEndian.PutUint16(transport[field:], sum)
-}
-
-// pieces takes packets of the protocol from the wire until they have this much payload, and returns those of UDP as they came, those
-// of TCP in the order of their sequence numbers.
-func (s *suite) pieces(protocol uint8, want int) [][]byte {
-	type piece struct {
-		seq  uint32
-		data []byte
-	}
+// takePieces takes what a superframe has become from one end of the wire, until there is as much payload as it had.
+func (s *suite) takePieces(f superframe, take func(time.Duration) (*packet.Buffer, error)) []piece {
 	var all []piece
-	for total := 0; total < want; {
-		b, err := s.wire.Collect(s.h.Patience)
+	for total := 0; total < len(f.payload); {
+		b, err := take(s.h.Patience)
 		if err != nil || b == nil {
-			s.Errorf("the wire has %d of %d bytes of payload, error %v", total, want, err)
+			s.Errorf("of a superframe with %d bytes of payload %d arrived, error %v", len(f.payload), total, err)
 			break
 		}
 		if err := b.CompleteChecksum(); err != nil {
-			s.Errorf("metadata does not fit: %v", err)
+			s.Errorf("a packet has metadata that does not fit it: %v", err)
 		}
-		seq, data, ok := s.transport(b, protocol)
-		if ok {
-			all = append(all, piece{seq, bytes.Clone(data)})
-			total += len(data)
+		if p, ok := f.parse(b.Bytes()[min(s.network(), b.Len()):]); ok {
+			if !p.sumOK && !b.IsSuperframe() { // the checksum of a whole is that of no segment
+				s.Errorf("a segment of a superframe has a wrong checksum:\n%x", b.Bytes())
+			}
+			all = append(all, p)
+			total += len(p.data)
 		}
 		b.Free()
 	}
-	slices.SortStableFunc(all, func(a, b piece) int { return int(int32(a.seq - b.seq)) })
-	var out [][]byte
-	for _, p := range all {
-		out = append(out, p.data)
-	}
-	return out
+	return all
 }
 
-// transport returns the payload of a packet of the suite, and where in the stream it is; false for packets of others.
-func (s *suite) transport(b *packet.Buffer, protocol uint8) (seq uint32, data []byte, ok bool) {
-	h, body, err := ipv4.Parse(b.Bytes()[min(s.network(), b.Len()):])
-	if err != nil || h.Protocol() != protocol || h.Dst() != farIP {
-		return 0, nil, false
+// whole checks that pieces make up the superframe.
+func (s *suite) whole(f superframe, all []piece) {
+	s.Helper()
+	slices.SortStableFunc(all, func(a, b piece) int { return int(int32(a.seq - b.seq)) }) // those of UDP are all 0, and stay as they came
+	var have []byte
+	for _, p := range all {
+		have = append(have, p.data...)
 	}
-	whole := b.IsSuperframe() // its checksum is that of the whole, which no segment has
-	if protocol == ipv4.ProtocolUDP {
-		u, data, err := udp.Parse(body)
-		if err != nil || u.DstPort() != discardPort {
-			return 0, nil, false
-		}
-		if !whole && !u.ChecksumOK(h.Src(), h.Dst(), data) {
-			s.Error("a segment has a wrong checksum")
-		}
-		return 0, data, true
+	if !bytes.Equal(have, f.payload) {
+		s.Errorf("a superframe with %d bytes of payload arrived damaged: %d pieces with %d bytes", len(f.payload), len(all), len(have))
 	}
-	t, data, err := tcp.Parse(body)
-	if err != nil || t.DstPort() != discardPort {
-		return 0, nil, false
+}
+
+// wireOffloads are the metadata that may be put on the wire.
+func (s *suite) wireOffloads() packet.Offloads {
+	l, ok := s.wire.(interface{ Link() driver.Link })
+	if !ok {
+		return 0
 	}
-	if !whole && !t.ChecksumOK(h.Src(), h.Dst(), data) {
-		s.Error("a segment has a wrong checksum")
+	return l.Link().Offloads
+}
+
+func receivePartial(s *suite) {
+	if !s.wireOffloads().Has(packet.OffloadChecksum) {
+		s.Skip("the wire takes no partial checksums")
 	}
-	return t.Seq() - firstSeq, data, len(data) > 0
+	name := s.name()
+	p := defaultPacket(s.link, Inward, 0, record(name, 200))
+	if err := s.wire.Inject(s.partialUDP(p, Inward)); err != nil {
+		s.Fatal(err)
+	}
+	s.same([]expected{{name, p}}, s.receive(1))
+	s.books()
+}
+
+func receiveSuperframe(s *suite) {
+	if !s.wireOffloads().Has(packet.OffloadTCP4) {
+		s.Skip("the wire takes no superframes")
+	}
+	f, err := tcp4.make(s.link, Inward, record(s.name(), stream))
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := s.wire.Inject(f.buffer()); err != nil {
+		s.Fatal(err)
+	}
+	turn, batch := 0, make([]*packet.Buffer, 1)
+	var all []piece
+	s.within("Receive", func() {
+		all = s.takePieces(f, func(wait time.Duration) (*packet.Buffer, error) {
+			for end := time.Now().Add(wait / 2); time.Now().Before(end); turn++ {
+				q := s.d.Queues()[turn%len(s.d.Queues())]
+				n, err := q.Receive(batch, time.Millisecond)
+				if n == 0 && err == nil {
+					continue
+				}
+				s.count(batch[:n])
+				return batch[0], err
+			}
+			return nil, nil
+		})
+	})
+	s.whole(f, all)
+	s.books()
+}
+
+// count counts what Receive returned.
+func (s *suite) count(batch []*packet.Buffer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range batch {
+		s.received.add(b)
+	}
 }
 
 func sendUnknownGSO(s *suite) {

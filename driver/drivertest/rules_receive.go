@@ -219,14 +219,19 @@ func tooLongForBuffer(s *suite) {
 	if s.link.MTU > 0 && s.link.MTU <= s.h.Buffer {
 		s.Skip("nothing that fits the MTU is longer than a buffer")
 	}
-	long, _ := s.packet(Inward, 0, s.h.Buffer+1)
+	long, name := s.packet(Inward, 0, s.h.Buffer+1)
 	before := s.d.Stats()
 	want := s.inject(0, 100)
 	if err := s.wire.Inject(packet.Of(long)); err != nil {
 		s.Skipf("the wire takes no packet of %d bytes: %v", len(long), err)
 	}
 	want = append(want, s.inject(0, 100)...)
-	s.same(want, s.receive(2))
+	have := s.receive(2)
+	if slices.ContainsFunc(have, func(g got) bool { return g.id == name && g.whole }) {
+		free(have)
+		s.Skip("the driver hands over buffers that have room for it")
+	}
+	s.same(want, have)
 	if after := s.d.Stats(); after.RxErrors == before.RxErrors {
 		s.Errorf("a packet of %d bytes, in buffers of %d, is not in RxErrors", len(long), s.h.Buffer)
 	}

@@ -160,17 +160,13 @@ func sendSeveral(s *suite) {
 		for i, b := range batches {
 			wg.Go(func() {
 				for at := range b { // singly, to have them meet
-					if err := s.sendBy(queues[i%len(queues)], b[at:at+1]); err != nil && !s.h.Slow {
+					if err := s.sendBy(queues[i%len(queues)], b[at:at+1]); err != nil {
 						s.Errorf("Send: %v", err)
 					}
 				}
 			})
 		}
 		s.within("Send by several at once", wg.Wait)
-		if s.h.Slow {
-			free(s.collectFor(len(want), moment))
-			continue
-		}
 		s.same(want, s.collect(len(want)))
 	}
 	s.books()

@@ -28,6 +28,7 @@ const (
 // setup is what a rule wants of its surroundings.
 type setup struct {
 	buffers int  // in the pool to receive into; default poolBuffers
+	room    int  // bytes of each, behind its headroom; default, and at least, Harness.Buffer
 	needs   need // what the pair must be able to do
 }
 
@@ -73,7 +74,7 @@ func newSuite(t *testing.T, h Harness, want setup) *suite {
 	if want.buffers == 0 {
 		want.buffers = poolBuffers
 	}
-	s.rx = newPool(t, want.buffers, h.Buffer)
+	s.rx = newPool(t, want.buffers, max(h.Buffer, want.room))
 	s.tx = newPool(t, poolBuffers, txRoom)
 	s.pair = h.New(t, Config{Pool: s.rx})
 	s.d, s.wire = s.pair.Driver, s.pair.Wire
@@ -283,32 +284,8 @@ func (s *suite) sendBy(q driver.Queue, batch []*packet.Buffer) error {
 // mustSend sends packets that nothing is wrong with.
 func (s *suite) mustSend(batch []*packet.Buffer) {
 	s.Helper()
-	if !s.h.Slow {
-		if err := s.send(batch); err != nil {
-			s.Errorf("Send of %d packets: %v", len(batch), err)
-		}
-		return
-	}
-	for i := range batch { // one at a time, since a batch that was refused in part cannot be tried again
-		s.retry(batch[i : i+1])
-	}
-}
-
-// retry sends one packet until the device has room for it.
-func (s *suite) retry(one []*packet.Buffer) {
-	s.Helper()
-	p := bytes.Clone(one[0].Bytes())
-	for end := time.Now().Add(s.h.Patience); ; {
-		dropped := s.d.Stats().TxDropped
-		err := s.send(one)
-		if err == nil {
-			return
-		}
-		if s.d.Stats().TxDropped == dropped || time.Now().After(end) {
-			s.Errorf("Send: %v", err)
-			return
-		}
-		one[0] = s.buffer(p)
+	if err := s.send(batch); err != nil {
+		s.Errorf("Send of %d packets: %v", len(batch), err)
 	}
 }
 

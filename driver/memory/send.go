@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/flow"
 	"github.com/culvert-net/culvert/packet"
 )
 
@@ -60,7 +61,7 @@ func (d *Driver) isClosed() bool {
 
 // fault returns what is wrong with a packet.
 func (d *Driver) fault(b *packet.Buffer) error {
-	need := needs(b)
+	need := d.needs(b)
 	switch {
 	case need != 0 && !d.end.Offloads.Has(need):
 		return driver.ErrMetadata
@@ -97,7 +98,7 @@ func (d *Driver) tooLong(b *packet.Buffer) bool {
 const unknown packet.Offloads = 1 << 7
 
 // needs returns the offloads that a packet's metadata ask for.
-func needs(b *packet.Buffer) packet.Offloads {
+func (d *Driver) needs(b *packet.Buffer) packet.Offloads {
 	var need packet.Offloads
 	if b.HasVLAN() {
 		need |= packet.OffloadVLAN
@@ -110,22 +111,40 @@ func needs(b *packet.Buffer) packet.Offloads {
 		}
 	}
 	if kind, _ := b.GSO(); kind != packet.GSONone {
-		need |= superframe(kind)
+		need |= superframe(kind, isPartial && d.tunnelled(b, start))
 	}
 	return need
 }
 
-func superframe(kind packet.GSOType) packet.Offloads {
-	switch kind {
-	case packet.GSOTCP4:
+func superframe(kind packet.GSOType, tunnelled bool) packet.Offloads {
+	switch {
+	case kind == packet.GSOTCP4 && tunnelled:
+		return packet.OffloadTunnelTCP4
+	case tunnelled:
+		return unknown
+	case kind == packet.GSOTCP4:
 		return packet.OffloadTCP4
-	case packet.GSOUDP4:
+	case kind == packet.GSOUDP4:
 		return packet.OffloadUDP4
-	case packet.GSOTCP6:
+	case kind == packet.GSOTCP6:
 		return packet.OffloadTCP6
 	}
 	return unknown
 }
+
+// tunnelled reports whether the transport header at start is not that of the outermost network header.
+func (d *Driver) tunnelled(b *packet.Buffer, start int) bool {
+	p, at, etherType := b.Bytes(), 0, ethernet.TypeIPv4
+	if !d.raw {
+		at, etherType = flow.Network(p)
+	}
+	if etherType == ethernet.TypeIPv4 && at < len(p) {
+		return start != at+int(p[at]&0xf)*4 // the header length is in words (RFC 791)
+	}
+	return start != at+ipv6HeaderLen
+}
+
+const ipv6HeaderLen = 40 // RFC 8200 section 3
 
 // deliver puts what the other end sends into the queues.
 func (d *Driver) deliver(batch []*packet.Buffer) {

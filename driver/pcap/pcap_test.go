@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -380,4 +382,117 @@ func TestNoReaderWaits(t *testing.T) {
 	n, err := d.Queues()[0].Receive(make([]*packet.Buffer, 1), time.Microsecond)
 	assert.Zero(t, n)
 	assert.NoError(t, err)
+}
+
+var errReader = errors.New("input/output error")
+
+// brokenFile is a capture that cannot be read, or not read again.
+type brokenFile struct {
+	io.Reader
+	seek error
+}
+
+func (f *brokenFile) Seek(int64, int) (int64, error) { return 0, f.seek }
+
+func TestReaderFails(t *testing.T) {
+	file := capture(t, ethernetOnly, recorded{data: frame(1)})
+	for _, c := range []struct {
+		name   string
+		reader io.Reader
+		loops  int
+	}{
+		{"read", io.MultiReader(bytes.NewReader(file), iotest.ErrReader(errReader)), 1},
+		{"seek", &brokenFile{bytes.NewReader(file), errReader}, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := open(t, pcap.Config{Reader: c.reader, Loops: c.loops})
+			got, err := everything(t, d)
+			assert.ErrorIs(t, err, errReader)
+			assert.Equal(t, []byte{1}, got)
+			_, err = everything(t, d)
+			assert.Equal(t, io.EOF, err)
+		})
+	}
+}
+
+// TestCloseWithoutBuffers closes while the capture waits for buffers.
+func TestCloseWithoutBuffers(t *testing.T) {
+	pool, err := packet.NewPool(packet.PoolConfig{Buffers: 1})
+	require.NoError(t, err)
+	b := pool.Get()
+	synctest.Test(t, func(t *testing.T) {
+		d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(capture(t, ethernetOnly, recorded{data: frame(1)})), Pool: pool})
+		require.NoError(t, err)
+		n, err := d.Queues()[0].Receive(make([]*packet.Buffer, 1), time.Second)
+		assert.Zero(t, n)
+		require.NoError(t, err)
+		require.NoError(t, d.Close())
+	}) // fails if the goroutine stays
+	b.Free()
+	assert.Zero(t, pool.InUse())
+}
+
+func TestLinkType(t *testing.T) {
+	assert.Equal(t, "auto Ethernet raw LinkType(9)", fmt.Sprint(pcap.Auto, " ", pcap.Ethernet, " ", pcap.Raw, " ", pcap.LinkType(9)))
+}
+
+// FuzzReceive receives files of any bytes: the driver comes to an end, and all buffers back.
+func FuzzReceive(f *testing.F) {
+	f.Fuzz(func(t *testing.T, file []byte, loops byte, name string) {
+		pool, err := packet.NewPool(packet.PoolConfig{Buffers: 4, Size: 512})
+		require.NoError(t, err)
+		d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(file), Loops: int(loops % 4), Interface: name, Pool: pool})
+		if err == nil {
+			for err = error(nil); !errors.Is(err, io.EOF); {
+				_, err = everything(t, d)
+			}
+			require.NoError(t, d.Close())
+		}
+		require.Zero(t, pool.InUse())
+	})
+}
+
+// BenchmarkReceive receives a capture in memory over and over; ns/op is for a packet.
+func BenchmarkReceive(b *testing.B) {
+	var file bytes.Buffer
+	w, err := pcapfile.NewWriter(&file, pcapfile.WriterConfig{})
+	require.NoError(b, err)
+	_, err = w.AddInterface(pcapfile.Interface{LinkType: pcapfile.LinkEthernet})
+	require.NoError(b, err)
+	for range 10000 {
+		require.NoError(b, w.WritePacket(0, time.Unix(1, 0), make([]byte, 100), 0))
+	}
+	require.NoError(b, w.Flush())
+	d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(file.Bytes()), Loops: -1})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for total := 0; total < b.N; {
+		n, err := d.Queues()[0].Receive(batch, driver.Forever)
+		require.NoError(b, err)
+		packet.FreeBatch(batch[:n])
+		total += n
+	}
+	require.NoError(b, d.Close())
+}
+
+// BenchmarkSend writes to nowhere; ns/op is for a packet.
+func BenchmarkSend(b *testing.B) {
+	pool, err := packet.NewPool(packet.PoolConfig{})
+	require.NoError(b, err)
+	d, err := pcap.New(pcap.Config{Writer: io.Discard})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	for n := 0; n < b.N; n += len(batch) {
+		pool.GetBatch(batch)
+		for _, p := range batch {
+			_, _ = p.Extend(100)
+		}
+		if err := d.Queues()[0].Send(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, d.Close())
 }

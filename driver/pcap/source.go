@@ -79,7 +79,7 @@ func (s *source) run() {
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.EOF):
 			s.driver.queue.End(nil, io.EOF)
 			return
 		default:
@@ -129,7 +129,7 @@ func (s *source) read() (pcapfile.Packet, error) {
 		if err == nil {
 			return p, nil
 		}
-		if err != io.EOF { //nolint:errorlint // the end between packets is exactly this; others wrap it
+		if !errors.Is(err, io.EOF) {
 			return p, fmt.Errorf("pcap: %w", err)
 		}
 		if err := s.rewind(); err != nil {

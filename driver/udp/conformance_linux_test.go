@@ -77,10 +77,10 @@ func ip(ns *netnstest.Namespace, t *testing.T, args string) error {
 }
 
 // open opens a driver in a namespace. Who opened it closes it.
-func open(t *testing.T, ns *netnstest.Namespace, c udp.Config) *udp.Driver {
-	t.Helper()
+func open(tb testing.TB, ns *netnstest.Namespace, c udp.Config) *udp.Driver {
+	tb.Helper()
 	var d *udp.Driver
-	require.NoError(t, ns.Do(func() (err error) {
+	require.NoError(tb, ns.Do(func() (err error) {
 		d, err = udp.New(c)
 		return err
 	}))

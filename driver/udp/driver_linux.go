@@ -3,20 +3,20 @@ package udp
 // The driver: its sockets, and what the contract asks for but for receiving and sending.
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/vxlan"
 )
 
 // Driver is a VTEP on UDP sockets; see [New].
@@ -31,8 +31,11 @@ type Driver struct {
 	closed atomic.Bool
 	done   sync.Once
 
+	superframes *packet.Pool
+
 	gso     atomic.Bool   // datagrams may be merged
 	longest atomic.Uint32 // payload bytes of one that may be
+	inner   atomic.Uint32 // MTU of the tunnels of peers on the same machine
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -85,8 +88,15 @@ func (d *Driver) open() error {
 			return err
 		}
 	}
+	if d.superframes = d.config.Superframes; d.superframes == nil {
+		var err error
+		size := packet.DefaultHeadroom + gso.LargeSize
+		if d.superframes, err = packet.NewPool(packet.PoolConfig{Buffers: DefaultSuperframes, Size: size}); err != nil {
+			return err
+		}
+	}
 	d.gso.Store(!d.config.NoGSO)
-	d.resetLongest(device)
+	d.fit(device)
 	for range d.config.Queues {
 		q := &queue{d: d}
 		if err := q.rx.open(d); err != nil {
@@ -102,7 +112,7 @@ func (d *Driver) open() error {
 }
 
 // socket returns a UDP socket bound to a port, with the options that all of the driver's have.
-func (d *Driver) socket(port uint16, options []option) (int, error) {
+func (d *Driver) socket(port uint16, options []sockets.Option) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("udp: %w", os.NewSyscallError("socket", err))
@@ -115,11 +125,9 @@ func (d *Driver) socket(port uint16, options []option) (int, error) {
 	return fd, nil
 }
 
-func (d *Driver) setUp(fd int, port uint16, options []option) error {
-	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && !o.optional {
-			return fmt.Errorf("udp: %s: %w", o.text, os.NewSyscallError("setsockopt", err))
-		}
+func (d *Driver) setUp(fd int, port uint16, options []sockets.Option) error {
+	if err := sockets.SetOptions(fd, options); err != nil {
+		return fmt.Errorf("udp: %w", err)
 	}
 	if d.config.Device != "" {
 		if err := unix.BindToDevice(fd, d.config.Device); err != nil {
@@ -139,24 +147,9 @@ func (d *Driver) setUp(fd int, port uint16, options []option) error {
 	return nil
 }
 
-// option is a socket option with a number.
-type option struct {
-	level, name, value int
-	text               string
-	optional           bool // do without it if the kernel refuses
-}
-
-// bufferOptions size a socket's buffer: beyond the machine's limit if that is allowed (CAP_NET_ADMIN), else up to it.
-func bufferOptions(plain, force, size int) []option {
-	return []option{
-		{unix.SOL_SOCKET, plain, size, "buffer size", true},
-		{unix.SOL_SOCKET, force, size, "buffer size", true},
-	}
-}
-
 // deviceChanged takes it that the network device is another one, or has another MTU.
 func (d *Driver) deviceChanged(old, device sockets.Device) {
-	d.resetLongest(device)
+	d.fit(device)
 	if d.config.Device == "" || device.Index == 0 || device.Index == old.Index || !d.ready.Load() {
 		return
 	}
@@ -168,13 +161,22 @@ func (d *Driver) deviceChanged(old, device sockets.Device) {
 	}
 }
 
-// resetLongest sets what may be merged to what the device's MTU allows: the kernel does not fragment merged datagrams.
-func (d *Driver) resetLongest(device sockets.Device) {
-	mtu := device.MTU
-	if mtu == 0 {
-		mtu = maxPacket
+// fit sets what depends on the device's MTU: the kernel does not fragment merged datagrams, and peers do not make packets in the
+// tunnel that would need fragments.
+func (d *Driver) fit(device sockets.Device) {
+	const usual = 1500 // of Ethernet, if there is no one device
+	inner, longest := d.config.InnerMTU, maxPacket
+	if inner == 0 {
+		inner = usual - vxlan.Overhead
 	}
-	d.longest.Store(uint32(max(mtu-headers, 0)))
+	if device.MTU != 0 {
+		longest = device.MTU
+	}
+	if device.MTU != 0 && d.config.InnerMTU == 0 {
+		inner = device.MTU - vxlan.Overhead
+	}
+	d.inner.Store(uint32(max(inner, 0)))
+	d.longest.Store(uint32(max(longest-headers, 0)))
 }
 
 // rebind binds a socket to a device that has come back. Without CAP_NET_RAW the kernel does not allow it (sock_bindtoindex), and
@@ -230,19 +232,3 @@ func (d *Driver) Close() error {
 
 // Interrupt implements [driver.Queue].
 func (q *queue) Interrupt() { q.rx.conn.Interrupt() }
-
-// socketDrops returns how many datagrams a socket had to drop since it was made, modulo 2³² (SO_MEMINFO, Linux 4.12).
-func socketDrops(fd int) (uint32, error) {
-	const (
-		words = 9 // SK_MEMINFO_VARS of include/uapi/linux/sock_diag.h
-		drops = 8 // SK_MEMINFO_DROPS
-	)
-	var info [words * 4]byte
-	size := uint32(len(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return binary.NativeEndian.Uint32(info[drops*4:]), nil
-}

@@ -122,11 +122,11 @@ func (o *source) open(s *sender) error {
 		least   = 1 // the kernel makes its own least of it
 		anyPort = 0
 	)
-	fd, err := s.d.socket(anyPort, append(bufferOptions(unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, s.d.config.SendBuffer),
-		option{unix.SOL_SOCKET, unix.SO_RCVBUF, least, "SO_RCVBUF", true},
-		option{unix.IPPROTO_IP, unix.IP_RECVERR, 1, "IP_RECVERR", false},
-		option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1, "IP_PKTINFO", false}, // of ICMP errors
-		option{unix.IPPROTO_IP, unix.IP_TTL, ipv4.DefaultTTL, "IP_TTL", false}))
+	fd, err := s.d.socket(anyPort, append(sockets.SendBuffer(s.d.config.SendBuffer),
+		sockets.Option{Level: unix.SOL_SOCKET, Name: unix.SO_RCVBUF, Value: least, Optional: true},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_RECVERR, Value: 1, Text: "IP_RECVERR"},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_PKTINFO, Value: 1, Text: "IP_PKTINFO"}, // of ICMP errors
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_TTL, Value: ipv4.DefaultTTL, Text: "IP_TTL"}))
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func ip(b *packet.Buffer) (p []byte, word uint16, err error) {
 // metadata takes what travels beside the bytes: the kernel computes the datagram's own checksum, and cuts superframes of datagrams.
 func (s *sender) metadata(d *datagram, b *packet.Buffer) error {
 	if b.HasVLAN() {
-		return ErrOffload
+		return driver.ErrMetadata
 	}
 	start, _, partial := b.PartialChecksum()
 	gso, segment := b.GSO()
@@ -283,7 +283,7 @@ func (s *sender) metadata(d *datagram, b *packet.Buffer) error {
 		return b.CompleteChecksum()
 	case gso == packet.GSONone:
 	case gso != packet.GSOUDP4, inner, segment == 0:
-		return ErrOffload
+		return driver.ErrMetadata
 	default:
 		d.segment = min(int(segment), d.size)
 	}
@@ -355,7 +355,7 @@ func (o *source) flush(next place, suspect *unix.Errno) place {
 			o.from = o.to
 		case !ok:
 			s.patience = 0
-			s.fail(unix.EAGAIN)
+			s.fail(driver.ErrFull)
 			for ; o.from < o.to; o.from++ {
 				s.lose(o.from, unix.EAGAIN)
 			}
@@ -506,7 +506,7 @@ func (s *sender) mayMerge(segment int) bool {
 		return true
 	}
 	if s.unmerged++; s.unmerged%often == 0 {
-		s.d.resetLongest(s.d.watch.Device())
+		s.d.fit(s.d.watch.Device())
 	}
 	return false
 }

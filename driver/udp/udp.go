@@ -18,6 +18,9 @@
 // kernel does it only with UDP checksums, so packets that had none may get one, which every VTEP must take (RFC 7348 section 5).
 // If the kernel refuses a merged datagram, its packets are sent by themselves, and later ones as well if it did so for good.
 //
+// What a VXLAN device in another namespace of the same machine sends may reach the socket with checksums inside left open, and as
+// superframes; the kernel does not say so, but it shows, and Receive says it in the buffers' metadata.
+//
 // Multicast groups as a VXLAN device's remote are not joined.
 package udp
 
@@ -37,6 +40,8 @@ const (
 	DefaultSourcePorts   = 16
 	DefaultReceiveBuffer = 4 << 20 // bytes: some thousand packets, while a program has other things to do
 	DefaultSendBuffer    = 1 << 20 // bytes: what the kernel has not sent yet; more would only wait longer
+
+	DefaultSuperframes = 32
 
 	LimitQueues      = 64
 	LimitSourcePorts = 256
@@ -59,9 +64,15 @@ type Config struct {
 	// the more packets go in one system call. 0: DefaultSourcePorts.
 	SourcePorts int
 
-	// Pool is where received packets go; its buffers must take a packet of the device's MTU behind their headroom. nil: one of the
-	// driver's own, with buffers that do.
-	Pool *packet.Pool
+	// Pool is where received packets go; its buffers should take a packet of the device's MTU behind their headroom. Packets that are
+	// too long for them, as superframes are, come in a buffer of Superframes; when there is none left, superframes are cut. nil: one of
+	// packet.DefaultBuffers, and one of DefaultSuperframes of gso.LargeSize.
+	Pool        *packet.Pool
+	Superframes *packet.Pool
+
+	// InnerMTU is the MTU of VXLAN devices in other namespaces of this machine, whose superframes the kernel hands over without a word
+	// of how long their segments are, in bytes of the IP packet. 0: what the network device's MTU leaves.
+	InnerMTU int
 
 	ReceiveBuffer int // bytes that each receiving socket may hold, if the machine allows so many; 0: DefaultReceiveBuffer
 	SendBuffer    int // bytes that each sending socket may hold, likewise; 0: DefaultSendBuffer
@@ -74,7 +85,6 @@ type Config struct {
 var (
 	ErrNotUDP   = errors.New("udp: not a whole IPv4 packet with UDP, without options")
 	ErrFragment = errors.New("udp: fragment without those that belong to it")
-	ErrOffload  = errors.New("udp: metadata that the driver does not take")
 )
 
 // withDefaults returns c with its zero fields filled in, or all that is wrong with it.
@@ -95,6 +105,9 @@ func (c Config) withDefaults() (Config, error) {
 		within("SourcePorts", &c.SourcePorts, DefaultSourcePorts, LimitSourcePorts),
 		within("ReceiveBuffer", &c.ReceiveBuffer, DefaultReceiveBuffer, 1<<30),
 		within("SendBuffer", &c.SendBuffer, DefaultSendBuffer, 1<<30))
+	if c.InnerMTU < 0 || c.InnerMTU > 1<<16-1 {
+		errs = append(errs, fmt.Errorf("udp: Config.InnerMTU is %d: want the MTU of a VXLAN device in bytes, or 0", c.InnerMTU))
+	}
 	if c.Port == 0 {
 		c.Port = DefaultPort
 	}

@@ -149,10 +149,13 @@ func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 	v := m.view.Load()
 	values = values[:len(keys):len(values)]
 	buckets, seed, shift := v.buckets, v.seed, v.shift&63
+	first := &buckets[0]
 	missed := 0
 	for i, k := range keys {
-		key := uint64(k)
-		b := &buckets[key*seed>>shift]
+		key, b := uint64(k), first
+		if at := key * seed >> shift; at < uint64(len(buckets)) { // as always; b is kept in a register then
+			b = &buckets[at]
+		}
 		j := b.match(key) & (slots - 1)
 		has := b.keys[j].Load() // before the value, which is there once the key is
 		value := b.values[j].Load() &^ moved
