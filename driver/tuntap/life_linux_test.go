@@ -118,7 +118,7 @@ func TestLinkChanges(t *testing.T) {
 
 		ns.IP(t, "link set tap0 down")
 		await(t, d, false)
-		require.ErrorIs(t, send(d), tuntap.ErrDown)
+		require.ErrorIs(t, send(d), driver.ErrDown)
 		require.ErrorIs(t, send(d), unix.EIO)
 		assert.EqualValues(t, 2, d.Stats().TxDropped)
 		n, err := d.Queues()[0].Receive(make([]*packet.Buffer, 1), 0)

@@ -89,16 +89,9 @@ const (
 	superframeLen = 66 * 1024 // bytes of a buffer: the longest IP packet, headers of Ethernet and VLANs, and headroom
 )
 
-// Faults of the moment, of a driver that is not closed. What the system said is wrapped beside them.
-var (
-	ErrDown = errors.New("tuntap: the device is down: ip link set DEVICE up")
-	ErrFull = errors.New("tuntap: the device or the memory for its packets is full")
-	ErrGone = errors.New("tuntap: the device was deleted; when it is made again, it is used again")
-	ErrData = errors.New("tuntap: the device refuses the packet")
-)
-
-// ErrOffload is the fault of a packet whose metadata Link's Offloads do not name.
-var ErrOffload = errors.New("tuntap: metadata that is not among the offloads of the device")
+// ErrGone is the fault of a driver whose device was deleted by somebody else. When it is made again, under the name that it had last,
+// the driver goes on with it.
+var ErrGone = errors.New("tuntap: the device was deleted: make it again, ip tuntap add dev NAME")
 
 // check returns all that is wrong with c.
 func (c *Config) check() error {
