@@ -25,7 +25,7 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-func TestThroughEngines(t *testing.T) { netnstest.Run(t, testThroughEngines) }
+func TestThroughEngines(t *testing.T) { run(t, testThroughEngines) }
 
 func testThroughEngines(t *testing.T) {
 	for _, c := range []struct {

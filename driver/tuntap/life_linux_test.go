@@ -84,7 +84,7 @@ func passes(tb testing.TB, ns *netnstest.Namespace, d *tuntap.Driver) {
 }
 
 func TestAttributes(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		mac := ethernet.MAC{2, 0, 0, 0, 0, 7}
 		d := open(t, ns, tuntap.Config{Name: "pod%d", MTU: 1400, MAC: mac, Up: true})
@@ -108,7 +108,7 @@ func TestAttributes(t *testing.T) {
 }
 
 func TestLinkChanges(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns, other := netnstest.New(t), netnstest.New(t)
 		d := openUp(t, ns, tuntap.Config{})
 		passes(t, ns, d)
@@ -157,7 +157,7 @@ func move(tb testing.TB, from, to *netnstest.Namespace, device string) {
 }
 
 func TestDeletedAndMadeAgain(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		for _, queues := range []int{1, 2} {
 			ns := netnstest.New(t)
 			d := openUp(t, ns, tuntap.Config{Name: "pod0", Queues: queues})
@@ -220,7 +220,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 }
 
 func TestClosedWhileGone(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		d := openUp(t, ns, tuntap.Config{Name: "pod0"})
 		ns.IP(t, "link delete pod0")
@@ -242,7 +242,7 @@ func TestClosedWhileGone(t *testing.T) {
 }
 
 func TestPersist(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		d := open(t, ns, tuntap.Config{Name: "keep0", Persist: true, Up: true})
 		require.NoError(t, d.Close())
@@ -261,7 +261,7 @@ func TestPersist(t *testing.T) {
 
 // TestLeftBehind: a device that stays is for its next user as if it were new, whatever the one before was allowed to send it.
 func TestLeftBehind(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		ns.IP(t, "tuntap add dev keep0 mode tap")
 		require.NoError(t, openUp(t, ns, tuntap.Config{Name: "keep0"}).Close())
@@ -311,7 +311,7 @@ var segmentOf3000 = func() []byte {
 
 // TestTagged: a VLAN tag in front of a superframe stays there, in both directions.
 func TestTagged(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		d := openUp(t, ns, tuntap.Config{})
 		w := newWire(t, ns, d.Link())
@@ -386,7 +386,7 @@ func allowAll(name string) error {
 
 // TestInTheWay has devices that cannot be had, and what is said then.
 func TestInTheWay(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		open(t, ns, tuntap.Config{Name: "busy0"})
 		open(t, ns, tuntap.Config{Name: "many0", Queues: 2})

@@ -14,6 +14,8 @@
 // ten for TCP. On Linux 6.17 and later superframes within VXLAN go through whole as well. See struct virtio_net_hdr, and
 // drivers/net/tun.c in Linux.
 //
+// A device is made with CAP_NET_ADMIN in the user namespace that its network namespace belongs to, and write access to /dev/net/tun.
+//
 // The package speaks to the device by itself. golang.zx2c4.com/wireguard/tun knows TUN devices only, cuts and joins superframes on
 // its own, and allocates for errors; a TAP device, queues, and metadata that stays beside the packet it does not have.
 package tuntap
