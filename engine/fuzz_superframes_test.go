@@ -32,6 +32,10 @@ func (s said) ports(n *fuzzNode) {
 	}
 	tcp, udp := s.coalesce&1 != 0 && o.Has(packet.OffloadTCP4), s.coalesce&2 != 0 && o.Has(packet.OffloadUDP4)
 	for _, port := range fuzzPorts {
+		o := o
+		if port == "raw0" {
+			o &^= packet.OffloadVLAN
+		}
 		require.NoError(n.t, n.e.SetLink(port, engine.LinkChange{Offloads: &o, Coalesce: &tcp, CoalesceUDP: &udp}))
 	}
 }
