@@ -105,10 +105,10 @@ func (d *Driver) open() error {
 		}
 		d.queues, d.faces = append(d.queues, q), append(d.faces, q)
 	}
-	if err := d.bind(dev); err != nil {
+	if err := d.setSteal(d.conf.Steal, dev.Index); err != nil { // first, since what the kernel would answer is worse than what is lost
 		return err
 	}
-	return d.setSteal(d.conf.Steal)
+	return d.bind(dev)
 }
 
 // superframe is the size of a buffer for any frame: 64 KiB of IP packet, Ethernet and tunnel headers, and the headroom. It is an odd
@@ -176,13 +176,12 @@ func (d *Driver) rebind(dev sockets.Device) error {
 			}
 		}
 	}
-	if err := d.bind(dev); err != nil {
-		return err
-	}
 	if d.stolen != nil {
-		return d.stolen.install(dev.Index)
+		if err := d.stolen.install(dev.Index); err != nil {
+			return err
+		}
 	}
-	return nil
+	return d.bind(dev)
 }
 
 // tell makes Changed have an element.
@@ -220,7 +219,7 @@ func (d *Driver) SetSteal(f *Filter) error {
 	if d.closed.Load() {
 		return net.ErrClosed
 	}
-	return d.setSteal(f)
+	return d.setSteal(f, d.device.Load().Index)
 }
 
 // Queues implements [driver.Driver].

@@ -100,7 +100,7 @@ func (f *Filter) check() error {
 		}
 	}
 	if len(f.Hosts) > 0 && len(f.UDPPorts) == 0 && len(f.Protocols) == 0 {
-		errs = append(errs, errors.New("Hosts is for UDPPorts and Protocols: name some, or use IPv4"))
+		errs = append(errs, fmt.Errorf("%d Hosts are for no UDPPorts and no Protocols: name some, or use IPv4", len(f.Hosts)))
 	}
 	return errors.Join(errs...)
 }
@@ -119,6 +119,9 @@ func (f *Filter) program(p purpose) ([]bpf.RawInstruction, error) {
 
 func (f *Filter) code(p purpose) ([]bpf.Instruction, error) {
 	c := compiler{p: p}
+	if p == receive {
+		c.incoming()
+	}
 	if f != nil {
 		if err := f.check(); err != nil {
 			return nil, err
@@ -190,7 +193,15 @@ func (c *compiler) link() []bpf.Instruction {
 	return c.code
 }
 
-// filter is the whole: addresses, then kinds.
+// incoming goes on with frames that are not sent by this machine. The socket ignores those by itself, but not in a group of sockets
+// before Linux 6.2.
+func (c *compiler) incoming() {
+	const outgoing = 4 // PACKET_OUTGOING of <linux/if_packet.h>
+	c.emit(bpf.LoadExtension{Num: bpf.ExtType})
+	c.jumpIf(bpf.JumpEqual, outgoing, reject)
+}
+
+// filter is the rest: addresses, then kinds.
 func (c *compiler) filter(f *Filter) {
 	c.macs(f.MACs)
 	c.vlans(f.VLANs)

@@ -451,3 +451,48 @@ func FuzzReceive(f *testing.F) {
 		require.Zero(t, pool.InUse())
 	})
 }
+
+// BenchmarkReceive receives a capture in memory over and over; ns/op is for a packet.
+func BenchmarkReceive(b *testing.B) {
+	var file bytes.Buffer
+	w, err := pcapfile.NewWriter(&file, pcapfile.WriterConfig{})
+	require.NoError(b, err)
+	_, err = w.AddInterface(pcapfile.Interface{LinkType: pcapfile.LinkEthernet})
+	require.NoError(b, err)
+	for range 10000 {
+		require.NoError(b, w.WritePacket(0, time.Unix(1, 0), make([]byte, 100), 0))
+	}
+	require.NoError(b, w.Flush())
+	d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(file.Bytes()), Loops: -1})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for total := 0; total < b.N; {
+		n, err := d.Queues()[0].Receive(batch, driver.Forever)
+		require.NoError(b, err)
+		packet.FreeBatch(batch[:n])
+		total += n
+	}
+	require.NoError(b, d.Close())
+}
+
+// BenchmarkSend writes to nowhere; ns/op is for a packet.
+func BenchmarkSend(b *testing.B) {
+	pool, err := packet.NewPool(packet.PoolConfig{})
+	require.NoError(b, err)
+	d, err := pcap.New(pcap.Config{Writer: io.Discard})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	for n := 0; n < b.N; n += len(batch) {
+		pool.GetBatch(batch)
+		for _, p := range batch {
+			_, _ = p.Extend(100)
+		}
+		if err := d.Queues()[0].Send(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, d.Close())
+}

@@ -3,14 +3,12 @@ package udp
 // The driver: its sockets, and what the contract asks for but for receiving and sending.
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -114,7 +112,7 @@ func (d *Driver) open() error {
 }
 
 // socket returns a UDP socket bound to a port, with the options that all of the driver's have.
-func (d *Driver) socket(port uint16, options []option) (int, error) {
+func (d *Driver) socket(port uint16, options []sockets.Option) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("udp: %w", os.NewSyscallError("socket", err))
@@ -127,11 +125,9 @@ func (d *Driver) socket(port uint16, options []option) (int, error) {
 	return fd, nil
 }
 
-func (d *Driver) setUp(fd int, port uint16, options []option) error {
-	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && !o.optional {
-			return fmt.Errorf("udp: %s: %w", o.text, os.NewSyscallError("setsockopt", err))
-		}
+func (d *Driver) setUp(fd int, port uint16, options []sockets.Option) error {
+	if err := sockets.SetOptions(fd, options); err != nil {
+		return fmt.Errorf("udp: %w", err)
 	}
 	if d.config.Device != "" {
 		if err := unix.BindToDevice(fd, d.config.Device); err != nil {
@@ -149,21 +145,6 @@ func (d *Driver) setUp(fd int, port uint16, options []option) error {
 		return fmt.Errorf("udp: %w", os.NewSyscallError("bind", err))
 	}
 	return nil
-}
-
-// option is a socket option with a number.
-type option struct {
-	level, name, value int
-	text               string
-	optional           bool // do without it if the kernel refuses
-}
-
-// bufferOptions size a socket's buffer: beyond the machine's limit if that is allowed (CAP_NET_ADMIN), else up to it.
-func bufferOptions(plain, force, size int) []option {
-	return []option{
-		{unix.SOL_SOCKET, plain, size, "buffer size", true},
-		{unix.SOL_SOCKET, force, size, "buffer size", true},
-	}
 }
 
 // deviceChanged takes it that the network device is another one, or has another MTU.
@@ -251,19 +232,3 @@ func (d *Driver) Close() error {
 
 // Interrupt implements [driver.Queue].
 func (q *queue) Interrupt() { q.rx.conn.Interrupt() }
-
-// socketDrops returns how many datagrams a socket had to drop since it was made, modulo 2³² (SO_MEMINFO, Linux 4.12).
-func socketDrops(fd int) (uint32, error) {
-	const (
-		words = 9 // SK_MEMINFO_VARS of include/uapi/linux/sock_diag.h
-		drops = 8 // SK_MEMINFO_DROPS
-	)
-	var info [words * 4]byte
-	size := uint32(len(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return binary.NativeEndian.Uint32(info[drops*4:]), nil
-}

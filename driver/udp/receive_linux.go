@@ -16,6 +16,8 @@ import (
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/inner"
+	"github.com/culvert-net/culvert/driver/internal/ring"
 	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
@@ -28,10 +30,8 @@ const (
 	maxPacket  = 1<<16 - 1
 	maxPayload = maxPacket - headers // bytes of a datagram, merged ones included
 
-	rxMessages = driver.BatchSize
-	rxControl  = 128     // bytes of control messages: addresses, TTL, TOS, segment size, 104 with their headers
-	stageSize  = 1 << 16 // of each message, in memory only where a long datagram came
-	maxReports = 16      // ICMP errors that nobody has fetched yet
+	rxControl  = 128 // bytes of control messages: addresses, TTL, TOS, segment size, 104 with their headers
+	maxReports = 16  // ICMP errors that nobody has fetched yet
 
 	gsoLimit = 64 // datagrams in a merged one; UDP_MAX_SEGMENTS of include/linux/udp.h, 128 since Linux 6.9
 )
@@ -42,47 +42,32 @@ type receiver struct {
 	mu   sync.Mutex // of whoever receives, and of close
 	conn *sockets.Conn
 	gro  bool
-	most int // messages at a time: queues that wait keep as many buffers
 
-	batch   *sockets.Batch
-	stage   []byte
-	buffers [rxMessages]*packet.Buffer // message i begins in it
-	spare   [rxMessages]*packet.Buffer
-
-	want, got, next int // messages: asked for, received, the first that is not taken
-	errno           unix.Errno
-	ready           []*packet.Buffer // packets of a merged datagram that the last batch had no room for
-	scratch         *packet.Buffer   // to cut a superframe in
-	reports         chan *packet.Buffer
+	ring    *ring.Ring
+	errno   unix.Errno
+	ready   []*packet.Buffer // packets of a merged datagram that the last batch had no room for
+	scratch *packet.Buffer   // to cut a superframe in
+	reports chan *packet.Buffer
 
 	packets, bytes, dropped, errors atomic.Uint64
-	overflow                        overflow
-}
-
-// overflow counts what the socket dropped: the kernel's number has 32 bits.
-type overflow struct {
-	mu    sync.Mutex
-	last  uint32
-	total uint64
+	overflow                        sockets.Drops
 }
 
 func (r *receiver) open(d *Driver) error {
-	options := append(bufferOptions(unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, d.config.ReceiveBuffer),
-		option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1, "IP_PKTINFO", false},
-		option{unix.IPPROTO_IP, unix.IP_RECVTTL, 1, "IP_RECVTTL", false},
-		option{unix.IPPROTO_IP, unix.IP_RECVTOS, 1, "IP_RECVTOS", false})
+	options := append(sockets.ReceiveBuffer(d.config.ReceiveBuffer),
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_PKTINFO, Value: 1, Text: "IP_PKTINFO"},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_RECVTTL, Value: 1, Text: "IP_RECVTTL"},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_RECVTOS, Value: 1, Text: "IP_RECVTOS"})
 	if d.config.Queues > 1 {
-		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "Config.Queues: SO_REUSEPORT", false})
+		options = append(options, sockets.Option{Level: unix.SOL_SOCKET, Name: unix.SO_REUSEPORT, Value: 1, Text: "Config.Queues: SO_REUSEPORT"})
 	}
 	fd, err := d.socket(d.config.Port, options)
 	if err != nil {
 		return err
 	}
 	r.d = d
-	r.most = min(max(d.pool.Len()/(2*d.config.Queues), 1), rxMessages)                          // half of the pool is for who holds packets
 	r.gro = !d.config.NoGRO && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
-	r.batch = sockets.NewGather(rxMessages, 2, true, rxControl)
-	r.stage = make([]byte, rxMessages*stageSize)
+	r.ring = ring.New(ring.Config{Pool: d.pool, Share: d.config.Queues, Front: headers, Names: true, Control: rxControl})
 	r.ready = make([]*packet.Buffer, 0, 2*gsoLimit)
 	r.scratch = packet.New(gso.LargeSize)
 	r.reports = make(chan *packet.Buffer, maxReports)
@@ -95,7 +80,7 @@ func (r *receiver) open(d *Driver) error {
 
 // read is what the connection calls when there may be something to read.
 func (r *receiver) read(fd uintptr) bool {
-	r.got, r.errno = r.batch.Receive(fd, r.want)
+	r.errno = r.ring.Receive(fd)
 	return r.errno != unix.EAGAIN
 }
 
@@ -115,7 +100,7 @@ func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 		end = time.Now().Add(wait)
 	}
 	for {
-		r.prepare(len(batch))
+		r.ring.Prepare(len(batch))
 		ok, err := r.conn.Read(wait)
 		if err != nil {
 			return 0, err
@@ -132,56 +117,6 @@ func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 	}
 }
 
-// prepare sets the memory for up to n messages. When there is no buffer one is received all the same, and dropped, as otherwise nobody
-// could wait for the next.
-func (r *receiver) prepare(n int) {
-	r.want, r.got, r.next = min(n, r.most), 0, 0
-	missing := 0
-	for _, b := range r.buffers[:r.want] {
-		if b == nil {
-			missing++
-		}
-	}
-	if missing == 0 {
-		return
-	}
-	spare := r.spare[:r.d.pool.GetBatch(r.spare[:missing])]
-	last := rxMessages - 1
-	for i := range r.want {
-		if r.buffers[i] != nil {
-			continue
-		}
-		if len(spare) > 0 {
-			_, _ = spare[0].Extend(spare[0].Tailroom())
-			r.place(i, spare[0])
-			spare = spare[1:]
-			continue
-		}
-		for last > i && r.buffers[last] == nil {
-			last--
-		}
-		if last <= i {
-			r.want = i
-			break
-		}
-		r.place(i, r.buffers[last])
-		r.buffers[last] = nil
-	}
-	if r.want == 0 {
-		r.want = 1
-		r.batch.Set(0, r.stageOf(0))
-	}
-}
-
-// place has message i received into a buffer, whose bytes are all of its room.
-func (r *receiver) place(i int, b *packet.Buffer) {
-	r.buffers[i] = b
-	r.batch.Set(i, b.Bytes()[headers:]) // so much there is: Config.Pool was checked
-	r.batch.Append(i, r.stageOf(i))
-}
-
-func (r *receiver) stageOf(i int) []byte { return r.stage[i*stageSize:][:stageSize] }
-
 // take fills batch with packets that have been received, and returns how many there are.
 func (r *receiver) take(batch []*packet.Buffer) int {
 	n := 0
@@ -191,11 +126,11 @@ func (r *receiver) take(batch []*packet.Buffer) int {
 	}
 	for n < len(batch) {
 		if len(r.ready) == 0 {
-			if r.next >= r.got {
+			i, ok := r.ring.Next()
+			if !ok {
 				break
 			}
-			r.unpack(r.next)
-			r.next++
+			r.unpack(i)
 			continue
 		}
 		m := copy(batch[n:], r.ready)
@@ -213,17 +148,17 @@ func (r *receiver) take(batch []*packet.Buffer) int {
 
 // unpack makes the packets that message i has, and puts them where the next batch finds them.
 func (r *receiver) unpack(i int) {
-	size, flags := r.batch.Received(i)
+	size, flags := r.ring.Received(i)
 	var h header
-	h.from(r.batch.Name(i), r.batch.Control(i), r.d)
-	b := r.buffers[i]
+	h.from(r.ring.Name(i), r.ring.Control(i), r.d)
+	b := r.ring.Buffer(i)
 	if b == nil {
 		r.dropped.Add(h.segments(size))
 		return
 	}
 	first := b.Bytes()[headers:]
-	in := innerOf(first[:min(size, len(first))])
-	inside := h.segment != 0 && in.start+in.length > h.segment // a superframe in the tunnel, not datagrams that were merged
+	in := inner.VXLAN(first[:min(size, len(first))])
+	inside := h.segment != 0 && in.Start+in.Length > h.segment // a superframe in the tunnel, not datagrams that were merged
 	switch {
 	case flags&unix.MSG_TRUNC != 0, h.segment > len(first) && !inside:
 		r.errors.Add(h.segments(size))
@@ -232,8 +167,7 @@ func (r *receiver) unpack(i int) {
 	case size > len(first):
 		r.long(b, &h, in, size, i)
 	default:
-		r.buffers[i] = nil
-		r.ready = append(r.ready, b)
+		r.ready = append(r.ready, r.ring.Take(i))
 		if !inside {
 			h.segment = 0
 		}
@@ -242,15 +176,15 @@ func (r *receiver) unpack(i int) {
 }
 
 // finish makes a packet of a buffer that holds size bytes of payload, or more, behind room for the headers.
-func (r *receiver) finish(b *packet.Buffer, h *header, in inner, size int) bool {
+func (r *receiver) finish(b *packet.Buffer, h *header, in inner.Packet, size int) bool {
 	_ = b.Truncate(headers + size) // it holds as much
 	h.put((*[headers]byte)(b.Bytes()), size)
 	b.SetChecksumVerified() // or absent: the kernel has seen to it
-	return mark(b, in, int(r.d.inner.Load()), h.segment)
+	return in.Mark(b, headers, int(r.d.inner.Load()), h.segment)
 }
 
 // long makes a packet of a datagram that is too long for a buffer of the pool: in one for superframes, or if there is none, cut.
-func (r *receiver) long(b *packet.Buffer, h *header, in inner, size, i int) {
+func (r *receiver) long(b *packet.Buffer, h *header, in inner.Packet, size, i int) {
 	large := r.d.superframes.Get()
 	scratch := large == nil
 	if scratch {
@@ -263,7 +197,7 @@ func (r *receiver) long(b *packet.Buffer, h *header, in inner, size, i int) {
 		large.Free()
 		return
 	}
-	copy(p[headers+copy(p[headers:], b.Bytes()[headers:]):], r.stageOf(i))
+	copy(p[headers+copy(p[headers:], b.Bytes()[headers:]):], r.ring.Stage(i))
 	switch {
 	case !r.finish(large, h, in, size):
 		r.errors.Add(1)
@@ -301,11 +235,10 @@ func (r *receiver) cut(large *packet.Buffer) {
 
 // split makes a packet of each segment of the merged datagram i: the first in b, where it is, the others in buffers of their own.
 func (r *receiver) split(b *packet.Buffer, h *header, size, i int) {
-	first, rest := b.Bytes()[headers:], r.stageOf(i)
+	first, rest := b.Bytes()[headers:], r.ring.Stage(i)
 	segment := h.segment
 	h.segment = 0
-	r.ready = append(r.ready, b)
-	r.buffers[i] = nil
+	r.ready = append(r.ready, r.ring.Take(i))
 	for at := segment; at < size; at += segment {
 		n := min(segment, size-at)
 		c := r.d.pool.Get()
@@ -326,10 +259,10 @@ func (r *receiver) split(b *packet.Buffer, h *header, size, i int) {
 		} else {
 			copy(p, rest[at-len(first):])
 		}
-		r.finish(c, h, innerOf(p), n)
+		r.finish(c, h, inner.VXLAN(p), n)
 		r.ready = append(r.ready, c)
 	}
-	r.finish(b, h, innerOf(first[:segment]), segment) // only now, as it held what was to be copied
+	r.finish(b, h, inner.VXLAN(first[:segment]), segment) // only now, as it held what was to be copied
 }
 
 // header is what the kernel says of a datagram beside its bytes.
@@ -415,22 +348,7 @@ func (r *receiver) addTo(s *driver.Stats) {
 	s.RxPackets += r.packets.Load()
 	s.RxBytes += r.bytes.Load()
 	s.RxErrors += r.errors.Load()
-	s.RxDropped += r.dropped.Load() + r.overflow.count(r.conn)
-}
-
-// count returns how many datagrams the socket had no room for.
-func (o *overflow) count(c *sockets.Conn) uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_ = c.Control(func(fd int) error { // when it is closed, the number stays
-		now, err := socketDrops(fd)
-		if err == nil {
-			o.total += uint64(now - o.last)
-			o.last = now
-		}
-		return err
-	})
-	return o.total
+	s.RxDropped += r.dropped.Load() + r.overflow.Count(r.conn)
 }
 
 // close ends what waits, and gives back the buffers.
@@ -438,11 +356,11 @@ func (r *receiver) close() error {
 	if r.conn == nil {
 		return nil
 	}
-	r.overflow.count(r.conn)
+	r.overflow.Count(r.conn)
 	err := r.conn.Close()
 	r.mu.Lock() // of a Receive that waited
 	defer r.mu.Unlock()
-	packet.FreeBatch(r.buffers[:])
+	r.ring.Free()
 	packet.FreeBatch(r.ready)
 	r.ready = r.ready[:0]
 	for len(r.reports) > 0 {

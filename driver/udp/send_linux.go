@@ -122,11 +122,11 @@ func (o *source) open(s *sender) error {
 		least   = 1 // the kernel makes its own least of it
 		anyPort = 0
 	)
-	fd, err := s.d.socket(anyPort, append(bufferOptions(unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, s.d.config.SendBuffer),
-		option{unix.SOL_SOCKET, unix.SO_RCVBUF, least, "SO_RCVBUF", true},
-		option{unix.IPPROTO_IP, unix.IP_RECVERR, 1, "IP_RECVERR", false},
-		option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1, "IP_PKTINFO", false}, // of ICMP errors
-		option{unix.IPPROTO_IP, unix.IP_TTL, ipv4.DefaultTTL, "IP_TTL", false}))
+	fd, err := s.d.socket(anyPort, append(sockets.SendBuffer(s.d.config.SendBuffer),
+		sockets.Option{Level: unix.SOL_SOCKET, Name: unix.SO_RCVBUF, Value: least, Optional: true},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_RECVERR, Value: 1, Text: "IP_RECVERR"},
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_PKTINFO, Value: 1, Text: "IP_PKTINFO"}, // of ICMP errors
+		sockets.Option{Level: unix.IPPROTO_IP, Name: unix.IP_TTL, Value: ipv4.DefaultTTL, Text: "IP_TTL"}))
 	if err != nil {
 		return err
 	}

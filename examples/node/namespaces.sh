@@ -72,11 +72,11 @@ ip link add eth0 address 02:00:00:00:99:01 up type afpacket dev wire
 ip addr add 192.168.99.1/24 dev eth0
 
 # A segment of a VXLAN, to which the tap device belongs.
-ip link add vx42 type vxlan id 42 local 192.168.99.1 dstport 4789
+ip link add vx42 mtu 1450 type vxlan id 42 local 192.168.99.1 dstport 4789
 bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.2
 bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.3
 ip link add br0 up type bridge
-ip link add tap0 up type tap
+ip link add tap0 mtu 1450 up type tap
 ip link set tap0 master br0
 ip link set vx42 master br0 up
 
@@ -88,14 +88,14 @@ set -e
 ip link add wire up type udp local 192.168.99.2 port 4789
 ip addr add 192.168.99.2/32 dev wire
 ip route add 192.168.99.0/24 dev wire src 192.168.99.2
-ip link add vx42 up type vxlan id 42 local 192.168.99.2 dstport 4789
+ip link add vx42 mtu 1450 up type vxlan id 42 local 192.168.99.2 dstport 4789
 bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.1
 bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.3
 ip addr add 10.42.0.2/24 dev vx42
 
 # A router between the VXLAN and the tun device.
 sysctl -q -w net.ipv4.ip_forward=1
-ip link add tun0 up type tun
+ip link add tun0 mtu 1450 up type tun
 ip addr add 10.43.0.2/24 dev tun0
 
 END
