@@ -125,7 +125,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		errs = append(errs, err)
 		o.targets = append(o.targets, t)
 	}
-	if o.device == "" || !o.addr.Addr().Is4() || len(o.targets) == 0 {
+	if o.device == "" || !o.addr.Addr().Is4() || len(o.targets) == 0 || o.overlay != (overlay{}) && !o.overlay.addr.Addr().Is4() {
 		errs = append(errs, errors.New("want -dev, -addr and a target; -h tells more"))
 	}
 	return o, errors.Join(errs...)

@@ -37,10 +37,7 @@ func newStation(o options) (*station, error) {
 	if err != nil {
 		return nil, err
 	}
-	mac := ethernet.MAC{0x02} // locally administered, and random: nobody else's on the wire
-	for i := range mac[1:] {
-		mac[i+1] = byte(rand.Uint32())
-	}
+	mac := macOf(o.addr.Addr(), 0)
 	s := &station{pool: pool, pending: map[key]probe{}, done: make(chan error, 1)}
 	if s.e, err = engine.New(engine.Config{Pool: pool, Seed: rand.Uint64(), Local: s.receive}); err != nil {
 		return nil, err
@@ -62,6 +59,13 @@ func newStation(o options) (*station, error) {
 	return s, nil
 }
 
+// macOf returns the MAC address that goes with an IP address: locally administered, and the same after a restart, so that the
+// neighbours' entries stay right.
+func macOf(a netip.Addr, device byte) ethernet.MAC {
+	b := a.As4()
+	return ethernet.MAC{0x02, device, b[0], b[1], b[2], b[3]}
+}
+
 // configure gives the station its addresses, routes and tunnels. In comments, what that would be on Linux.
 func (s *station) configure(o options) error {
 	errs := []error{s.e.AddAddr("eth0", engine.Addr{Prefix: o.addr})} // ip addr add A/L dev eth0
@@ -70,8 +74,9 @@ func (s *station) configure(o options) error {
 		errs = append(errs, s.e.AddRoute(engine.Route{Prefix: everywhere, Via: o.gateway, Dev: "eth0"})) // ip route add default via G
 	}
 	if o.overlay != (overlay{}) {
-		v := engine.VXLAN{Link: engine.Link{Name: "vxlan", Up: true}, VNI: o.overlay.vni, Local: o.addr.Addr(), DstPort: o.port}
-		_, err := s.e.AddVXLAN(v) // ip link add vxlan up type vxlan id VNI local A
+		l := engine.Link{Name: "vxlan", MAC: macOf(o.overlay.addr.Addr(), 1), Up: true}
+		_, err := s.e.AddVXLAN(engine.VXLAN{Link: l, VNI: o.overlay.vni, Local: o.addr.Addr(), DstPort: o.port})
+		// ip link add vxlan address … up type vxlan id VNI local A dstport P
 		errs = append(errs, err, s.e.AddAddr("vxlan", engine.Addr{Prefix: o.overlay.addr}))
 	}
 	tunnels := map[netip.Addr]string{}
