@@ -179,11 +179,15 @@ func randomIPv4(r *rand.Rand) []byte {
 	return p
 }
 
+const otherHost = 3 // PACKET_OTHERHOST of <linux/if_packet.h>, as good as any but PACKET_OUTGOING
+
 // withTag replaces what a program asks the kernel for, which the machine of golang.org/x/net has not got, with the answers.
 func withTag(code []bpf.Instruction, tag ethernet.Tag) []bpf.Instruction {
 	out := slices.Clone(code)
 	for i, in := range out {
 		switch in {
+		case bpf.LoadExtension{Num: bpf.ExtType}:
+			out[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: otherHost}
 		case bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}:
 			out[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(min(tag.TPID, 1))}
 		case bpf.LoadExtension{Num: bpf.ExtVLANTag}:

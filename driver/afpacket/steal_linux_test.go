@@ -105,6 +105,22 @@ func TestStealOutlivesKilledProcess(t *testing.T) {
 	})
 }
 
+// TestSeveralThieves each have their own.
+func TestSeveralThieves(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		p := addressed(t)
+		one := open(t, p.near, afpacket.Config{Device: "port0", Steal: &afpacket.Filter{UDPPorts: []uint16{1001}}})
+		two := open(t, p.near, afpacket.Config{Device: "port0", Steal: &afpacket.Filter{UDPPorts: []uint16{1002}}})
+		assert.False(t, knock(t, p.far, 1001))
+		assert.False(t, knock(t, p.far, 1002))
+		require.NoError(t, one.Close())
+		assert.True(t, knock(t, p.far, 1001))
+		assert.False(t, knock(t, p.far, 1002))
+		require.NoError(t, two.Close())
+		assert.True(t, knock(t, p.far, 1002))
+	})
+}
+
 // stealAndDie is the device for TestStealAndDie.
 const stealAndDie = "CULVERT_AFPACKET_STEAL_AND_DIE"
 

@@ -60,7 +60,9 @@ func candidates(kind Kind, without packet.Offloads) []features {
 		f.flags |= unix.TUN_F_USO4 | unix.TUN_F_USO6
 		list = append(list, f)
 	}
-	if f.offloads.Has(packet.OffloadTCP4) && !without.Has(packet.OffloadTunnelTCP4) {
+	// Where the tunnel's headers are, the kernel checks as if there were an Ethernet header (virtio_net_hdr_tnl_to_skb in
+	// include/linux/virtio_net.h): EINVAL from a TUN device.
+	if kind == TAP && f.offloads.Has(packet.OffloadTCP4) && !without.Has(packet.OffloadTunnelTCP4) {
 		f.offloads |= packet.OffloadTunnelTCP4
 		f.flags |= tunFUDPTunnelGSO | tunFUDPTunnelGSOCsum
 		f.headerLen = vnethdr.LenTunnel
