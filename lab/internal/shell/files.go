@@ -197,19 +197,23 @@ func (s *Shells) notFound(p *proc.Proc, name string) int {
 }
 
 // realFiles replaces names of the lab's own files and directories, such as those in /proc/sys, by real ones with their contents, so
-// that 'grep . FILE' does not read the machine's. It returns pairs of a real name and the one that it stands for, too.
+// that 'grep . FILE' does not read the machine's. It returns pairs of a real name and the one that it stands for, too. Real names
+// are in the order of those others, for ls.
 func (s *Shells) realFiles(p *proc.Proc, args []string) (real, names []string, err error) {
 	real = slices.Clone(args)
+	s.files++
+	root := filepath.Join(s.sys.TempDir, fmt.Sprintf("real%d", s.files))
 	for i, arg := range args[1:] {
-		var name string
-		if entries, ok := s.sys.ReadVirtualDir(p, p.Path(arg)); ok {
-			name, err = s.realDir(entries)
-		} else if f, ok, opened := s.sys.OpenVirtual(p, p.Path(arg), os.O_RDONLY); !ok {
+		path := p.Path(arg)
+		name := filepath.Join(root, path)
+		if entries, ok := s.sys.ReadVirtualDir(p, path); ok {
+			err = realDir(name, entries)
+		} else if f, ok, opened := s.sys.OpenVirtual(p, path, os.O_RDONLY); !ok {
 			continue
 		} else if opened != nil {
 			return nil, nil, fmt.Errorf("%s: %s", arg, words.Strerror(opened))
 		} else {
-			name, err = s.realFile(f)
+			err = realFile(name, f)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -220,32 +224,27 @@ func (s *Shells) realFiles(p *proc.Proc, args []string) (real, names []string, e
 }
 
 // realFile makes a file with the same contents.
-func (s *Shells) realFile(f io.Reader) (string, error) {
+func realFile(name string, f io.Reader) error {
 	b, err := io.ReadAll(f)
 	if err != nil {
-		return "", err
+		return err
 	}
-	file, err := os.CreateTemp(s.sys.TempDir, "file")
-	if err != nil {
-		return "", err
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
 	}
-	_, err = file.Write(b)
-	return file.Name(), errors.Join(err, file.Close())
+	return os.WriteFile(name, b, 0o600)
 }
 
 // realDir makes a directory with entries of these names, for ls.
-func (s *Shells) realDir(entries []fs.DirEntry) (string, error) {
-	dir, err := os.MkdirTemp(s.sys.TempDir, "dir")
-	if err != nil {
-		return "", err
-	}
+func realDir(dir string, entries []fs.DirEntry) error {
+	err := os.MkdirAll(dir, 0o700)
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
 		if e.IsDir() {
-			err = errors.Join(err, os.Mkdir(name, 0o700))
+			err = errors.Join(err, os.MkdirAll(name, 0o700))
 		} else {
 			err = errors.Join(err, os.WriteFile(name, nil, 0o600))
 		}
 	}
-	return dir, err
+	return err
 }

@@ -31,7 +31,7 @@ type Shells struct {
 	hello   chan chan *proc.Task // from a job's goroutine to who has started it
 	sources map[string]string    // rewritten texts of files that were sourced
 	random  uint64
-	files   int // made for process substitutions
+	files   int // numbers given to files of the lab's own
 	calls   int // of commands
 }
 
