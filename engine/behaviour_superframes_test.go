@@ -547,6 +547,29 @@ func TestBehaviourSuperframesLocal(t *testing.T) {
 		require.Len(t, got, 1, "one reset for all")
 		assert.Equal(t, byte(4), got[0].bytes[47], "%x", got[0].bytes)
 	})
+	t.Run("of a tunnel that does not end here", func(t *testing.T) {
+		x := newSupers(t, newRouter)
+		s := stream{src: podA, dst: podB, size: 1000, payload: 4500}
+		inner := s.piece(0, 0, s.payload)
+		outer := datagram{src: near, dst: eth0Addr, dport: portLinux, noSum: true, payload: vxlanHeader(9, ether(mac6(1), mac6(2), etherIPv4, inner))}
+		frame := outer.frame(eth0MAC, nearMAC)
+		assert.Empty(t, x.give("eth0", s.superframe(t, frame[:len(frame)-len(inner)])))
+		got := x.deliveries()
+		require.Len(t, got, 5)
+		for _, d := range got {
+			assert.LessOrEqual(t, len(d.raw), 20+8+8+14+40+1000)
+		}
+	})
+	t.Run("neither TCP nor UDP", func(t *testing.T) {
+		for _, protocol := range []uint8{protoICMP, 47} {
+			x := newSupers(t, newRouter)
+			b := x.buffers(datagram{src: near, dst: eth0Addr, proto: protocol, payload: echo(1, 1, 600)}.frame(eth0MAC, nearMAC))
+			b[0].SetGSO(packet.GSOTCP4, 100)
+			assert.Empty(t, x.give("eth0", b...))
+			assert.Empty(t, x.deliveries())
+			assert.Equal(t, map[engine.Reason]uint64{engine.DropMetadata: 1}, x.drops())
+		}
+	})
 	t.Run("loopback", func(t *testing.T) {
 		x := newSupers(t, newRouter)
 		b := stream{src: eth0Addr, dst: eth0Addr, size: 1000, payload: 4500}.superframe(t, nil)
@@ -591,28 +614,75 @@ func TestBehaviourSuperframesCoalesce(t *testing.T) {
 	require.Len(t, give(), 1)
 }
 
+// TestBehaviourSuperframesCoalesceUDP: datagrams too, those of tunnels among them, with whatever is in them.
+func TestBehaviourSuperframesCoalesceUDP(t *testing.T) {
+	for _, udp := range []bool{false, true} {
+		x, single := newSupers(t, newFlannel), newSupers(t, newFlannel)
+		x.must(x.SetLink("ens192", engine.LinkChange{
+			Offloads: engine.Set(packet.OffloadChecksum | packet.OffloadUDP4), CoalesceUDP: engine.Set(true),
+		}))
+		s := stream{src: podA, dst: podB, size: 1000, payload: 9500, udp: udp}
+		give := func(x *supers) []left {
+			var batch []*packet.Buffer
+			for _, p := range s.segments() {
+				b := x.buffers(slices.Concat(eth(cni0MAC, podAMAC), p))[0]
+				field := 16
+				if udp {
+					field = 6
+				}
+				sum := sum16(uint32(p[9])+uint32(len(p)-20), p[12:20]) // partial, as it comes from a veth device
+				binary.BigEndian.PutUint16(b.Bytes()[34+field:], sum)
+				require.NoError(t, b.SetChecksumPartial(34, field))
+				batch = append(batch, b)
+			}
+			return x.give("veth0", batch...)
+		}
+		got, want := give(x), give(single)
+		require.Len(t, got, 1)
+		require.Len(t, want, 10)
+		assert.Equal(t, []any{packet.GSOUDP4, packet.ChecksumPartial, 34}, []any{got[0].gso, got[0].sum, got[0].start})
+		pool, err := packet.NewPool(packet.PoolConfig{})
+		require.NoError(t, err)
+		b := packet.Of(got[0].bytes)
+		b.SetGSO(got[0].gso, got[0].size)
+		require.NoError(t, b.SetChecksumPartial(34, 6))
+		segs, err := gso.Segmenter{Pool: pool}.Fit(b, false, 0, nil)
+		require.NoError(t, err)
+		var cut []left
+		for _, q := range segs {
+			parse("ens192", q.Bytes(), true).sound(t)
+			cut = append(cut, left{dev: "ens192", bytes: q.Bytes()})
+		}
+		assert.Equal(t, texted(want), texted(cut))
+	}
+}
+
 // TestBehaviourSuperframesFaultyConfig names the field.
 func TestBehaviourSuperframesFaultyConfig(t *testing.T) {
 	r := newRouter(t)
+	_, err := r.AddPort(engine.Port{Link: engine.Link{Name: "raw"}, Raw: true})
+	r.must(err)
 	for _, c := range []struct {
 		port engine.Port
 		text string
 	}{
 		{engine.Port{Offloads: packet.OffloadTCP4}, "superframes need checksum too"},
 		{engine.Port{Offloads: 1 << 7}, "Offloads are unknown"},
+		{engine.Port{Raw: true, Offloads: packet.OffloadVLAN}, "raw ports have no vlan"},
 		{engine.Port{Coalesce: true}, "Coalesce needs Offloads to have tcp4"},
+		{engine.Port{CoalesceUDP: true}, "CoalesceUDP needs Offloads to have udp4"},
 	} {
 		c.port.Name = "p"
 		_, err := r.AddPort(c.port)
 		require.ErrorIs(t, err, engine.ErrInvalid)
 		require.ErrorContains(t, err, c.text)
-		change := engine.LinkChange{Offloads: &c.port.Offloads, Coalesce: &c.port.Coalesce}
-		err = r.SetLink("eth0", change)
+		change := engine.LinkChange{Offloads: &c.port.Offloads, Coalesce: &c.port.Coalesce, CoalesceUDP: &c.port.CoalesceUDP}
+		err = r.SetLink(map[bool]string{true: "raw", false: "eth0"}[c.port.Raw], change)
 		require.ErrorIs(t, err, engine.ErrInvalid)
 		require.ErrorContains(t, err, c.text)
 		require.ErrorContains(t, r.SetLink("lo", change), "for ports")
 	}
-	_, err := r.AddPort(engine.Port{Offloads: packet.OffloadTCP4})
+	_, err = r.AddPort(engine.Port{Offloads: packet.OffloadTCP4})
 	require.ErrorContains(t, err, "device name", "all faults at once")
 	require.ErrorContains(t, err, "superframes need checksum too")
 }
@@ -646,6 +716,16 @@ func TestBehaviourSuperframesNoBuffers(t *testing.T) {
 	y.large.GetBatch(taken[:])
 	assert.Len(t, y.give("veth0", s.superframe(t, eth(cni0MAC, podAMAC))), 15, "no large buffer for a UDP superframe: cut")
 	packet.FreeBatch(taken[:])
+}
+
+// TestBehaviourSuperframesJumbo: segments may be longer than the pool's buffers.
+func TestBehaviourSuperframesJumbo(t *testing.T) {
+	x := newSupers(t, newRouter)
+	x.setMTU("eth1", 9000)
+	s := stream{src: near, dst: far, size: 8960, payload: 60000}
+	got := x.give("eth0", s.superframe(t, eth(eth0MAC, nearMAC)))
+	require.Len(t, got, 7)
+	assert.Len(t, got[0].bytes, 9014)
 }
 
 // TestBehaviourSuperframesMalformed: what a driver says of a packet may be wrong.

@@ -331,7 +331,7 @@ func (w *Worker) flush() {
 				w.drop(w.st.device(port), b, DropNoOutput)
 			}
 		default:
-			if d := w.st.device(port); d != nil && d.offloads.coalesce {
+			if d := w.st.device(port); d != nil && (d.offloads.tcp || d.offloads.udp) {
 				q = w.coalesce(d, q)
 			}
 			w.total.Out += uint64(len(q))
@@ -399,15 +399,6 @@ func (w *Worker) alloc() *packet.Buffer {
 func (w *Worker) unmake(b *packet.Buffer) {
 	w.total.Made--
 	b.Free()
-}
-
-// send sends a packet by a port.
-func (w *Worker) send(d *device, b *packet.Buffer) {
-	if b.HasOffloads() {
-		w.sendFit(d, b)
-		return
-	}
-	w.enqueue(d, b)
 }
 
 // enqueue counts what a port sends, and queues it for Output.

@@ -45,6 +45,9 @@ type Port struct {
 	// Coalesce makes superframes of TCP segments of a flow that leave together; Offloads must have OffloadTCP4, and OffloadTCP6 for
 	// IPv6. Counters and taps see the segments.
 	Coalesce bool
+	// CoalesceUDP does so with datagrams, those of VXLAN among them, of equal length and with consecutive identifications; Offloads must
+	// have OffloadUDP4. Datagrams without a checksum get one thereby.
+	CoalesceUDP bool
 }
 
 // Pair is two devices joined by a wire inside the engine: what is sent by one is received by the other.
@@ -132,8 +135,8 @@ type LinkChange struct {
 	Master  *string // name of a bridge, "" for none ('nomaster')
 	Promisc *bool
 
-	Offloads *packet.Offloads // of ports, see [Port]
-	Coalesce *bool
+	Offloads              *packet.Offloads // of ports, see [Port]
+	Coalesce, CoalesceUDP *bool
 }
 
 // LinkInfo is a device as it is.
@@ -151,8 +154,8 @@ type LinkInfo struct {
 	Master  string // the bridge whose port it is
 	Peer    string // other end of a pair
 
-	Offloads packet.Offloads // of a port
-	Coalesce bool
+	Offloads              packet.Offloads // of a port
+	Coalesce, CoalesceUDP bool
 
 	Bridge *Bridge     // of a bridge
 	Port   *BridgePort // of a bridge's port

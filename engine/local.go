@@ -26,7 +26,8 @@ func (w *Worker) ipLocal(d *device, b *packet.Buffer, toAll bool) {
 		w.reassemble(d, b)
 		return
 	}
-	if b.IsSuperframe() && w.localSuperframe(d, b, toAll) {
+	if b.IsSuperframe() && !w.staysWhole(b) {
+		w.localSegments(d, b, toAll)
 		return
 	}
 	w.total.Counters[IPInDelivers]++

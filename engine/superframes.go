@@ -4,12 +4,15 @@ package engine
 // are put into the bytes where a port cannot take them, and segments put together to superframes where a port wants them.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/udp"
 )
 
 // DefaultLargeBuffers is how many buffers for superframes there are in a pool of the engine's own: a little more than 4 MiB.
@@ -18,11 +21,28 @@ const DefaultLargeBuffers = 64
 // offloads is what a port takes, and wants.
 type offloads struct {
 	takes    packet.Offloads
-	coalesce bool
+	tcp, udp bool // to be put together
+}
+
+// merges returns of what kinds superframes are to be made.
+func (o offloads) merges() (kinds packet.Offloads) {
+	if o.tcp {
+		kinds = o.takes & (packet.OffloadTCP4 | packet.OffloadTCP6)
+	}
+	if o.udp {
+		kinds |= packet.OffloadUDP4
+	}
+	return kinds
+}
+
+// takesAsIs reports whether the port takes a packet without anything being done to it.
+func (o offloads) takesAsIs(b *packet.Buffer) bool {
+	return !b.IsSuperframe() && (!b.HasVLAN() || o.takes.Has(packet.OffloadVLAN)) &&
+		(b.Checksum() != packet.ChecksumPartial || o.takes.Has(packet.OffloadChecksum))
 }
 
 // check reports what is wrong with it.
-func (o offloads) check(name string) error {
+func (o offloads) check(name string, raw bool) error {
 	const (
 		all   = packet.OffloadVLAN | packet.OffloadChecksum | segments
 		known = "VLAN, checksum, TCP4, UDP4, TunnelTCP4 and TCP6"
@@ -31,11 +51,17 @@ func (o offloads) check(name string) error {
 	if o.takes&^all != 0 {
 		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v: want some of %s: %w", name, o.takes, known, ErrInvalid))
 	}
+	if raw && o.takes.Has(packet.OffloadVLAN) {
+		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v, but raw ports have no vlan: %w", name, o.takes, ErrInvalid))
+	}
 	if o.takes&segments != 0 && !o.takes.Has(packet.OffloadChecksum) {
 		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v: superframes need checksum too: %w", name, o.takes, ErrInvalid))
 	}
-	if o.coalesce && !o.takes.Has(packet.OffloadTCP4) {
+	if o.tcp && !o.takes.Has(packet.OffloadTCP4) {
 		errs = append(errs, fmt.Errorf("engine: port %s: Coalesce needs Offloads to have tcp4, but they are %v: %w", name, o.takes, ErrInvalid))
+	}
+	if o.udp && !o.takes.Has(packet.OffloadUDP4) {
+		errs = append(errs, fmt.Errorf("engine: port %s: CoalesceUDP needs Offloads to have udp4, but they are %v: %w", name, o.takes, ErrInvalid))
 	}
 	return errors.Join(errs...)
 }
@@ -46,7 +72,10 @@ func (o offloads) with(c LinkChange) offloads {
 		o.takes = *c.Offloads
 	}
 	if c.Coalesce != nil {
-		o.coalesce = *c.Coalesce
+		o.tcp = *c.Coalesce
+	}
+	if c.CoalesceUDP != nil {
+		o.udp = *c.CoalesceUDP
 	}
 	return o
 }
@@ -54,9 +83,11 @@ func (o offloads) with(c LinkChange) offloads {
 // segments are the offloads that are about superframes.
 const segments = packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTunnelTCP4 | packet.OffloadTCP6
 
-// makeLarge makes a pool for superframes if the port is the first that has use for one; e.mu is held.
-func (e *Engine) makeLarge(o offloads) error {
-	if e.large.Load() != nil || !o.coalesce && !o.takes.Has(packet.OffloadUDP4) {
+// makeLarge makes a pool for superframes if the port is the first that has use for one, if only for segments that are too long for the
+// ordinary one; e.mu is held.
+func (e *Engine) makeLarge(o offloads, mtu int) error {
+	fits := mtu+ethernet.HeaderLen+2*ethernet.TagLen <= e.pool.Outside().Tailroom()
+	if e.large.Load() != nil || !o.tcp && !o.takes.Has(packet.OffloadUDP4) && fits {
 		return nil
 	}
 	pool := e.config.LargePool
@@ -86,7 +117,7 @@ func segmentLen(b *packet.Buffer, raw bool) int {
 
 // sendFit sends a packet by a port in the form that the port takes.
 func (w *Worker) sendFit(d *device, b *packet.Buffer) {
-	if w.dry != nil {
+	if w.dry != nil || d.offloads.takesAsIs(b) {
 		w.watch(d, b)
 		w.enqueue(d, b)
 		return
@@ -155,33 +186,33 @@ func (w *Worker) unlist(list []*packet.Buffer) {
 // coalesce puts together what is to leave by a port, and counts what became part of something else.
 func (w *Worker) coalesce(d *device, queue []*packet.Buffer) []*packet.Buffer {
 	w.merger.Large = w.e.large.Load()
-	merged := w.merger.Merge(queue, d.raw, d.offloads.takes)
+	merged := w.merger.Merge(queue, d.raw, d.offloads.merges())
 	w.total.Absorbed += uint64(len(queue) - len(merged))
 	return merged
 }
 
-// isTransport reports whether a superframe is one of the IPv4 packet's own transport protocol, not of one in a tunnel that it is.
-func isTransport(b *packet.Buffer) bool {
+// staysWhole reports whether a superframe for the node itself need not be cut: one in a tunnel that ends here, and one of TCP that
+// nobody but the node's refusal waits for.
+func (w *Worker) staysWhole(b *packet.Buffer) bool {
 	p := b.Bytes()
+	at := int(p[0]&0xf) * 4
 	kind, _ := b.GSO()
-	if start, _, ok := b.PartialChecksum(); ok && start != int(p[0]&0xf)*4 {
-		return false
-	}
 	switch p[9] {
+	case ipv4.ProtocolIPIP:
+		return true
 	case ipv4.ProtocolTCP:
-		return kind == packet.GSOTCP4
+		return w.e.config.Local == nil && kind == packet.GSOTCP4
 	case ipv4.ProtocolUDP:
-		return kind == packet.GSOUDP4
+		start, _, partial := b.PartialChecksum()
+		own := kind == packet.GSOUDP4 && (!partial || start == at) // its segments are the tunnel's datagrams
+		return !own && len(p) >= at+udp.HeaderLen && w.st.vxlans.isPort(binary.BigEndian.Uint16(p[at+2:]))
 	}
 	return false
 }
 
-// localSuperframe takes a superframe for the node itself, if it is to be cut: sockets, and the ends of tunnels, get one datagram or
-// segment at a time. It reports whether it did.
-func (w *Worker) localSuperframe(d *device, b *packet.Buffer, toAll bool) bool {
-	if !isTransport(b) || b.Bytes()[9] == ipv4.ProtocolTCP && w.e.config.Local == nil {
-		return false
-	}
+// localSegments takes a superframe for the node itself that is to be cut: sockets, and the ends of tunnels, get one datagram or segment
+// at a time.
+func (w *Worker) localSegments(d *device, b *packet.Buffer, toAll bool) {
 	list, err := w.segmenter().Cut(b, gso.Options{Raw: true, Partial: true}, w.list())
 	if err != nil {
 		w.dropRx(d, b, fitReason(err))
@@ -192,5 +223,4 @@ func (w *Worker) localSuperframe(d *device, b *packet.Buffer, toAll bool) bool {
 		w.ipLocal(d, s, toAll)
 	}
 	w.unlist(list)
-	return true
 }

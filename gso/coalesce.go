@@ -1,7 +1,7 @@
 package gso
 
-// Putting together: consecutive TCP segments of a flow become a superframe (tcp_gro_receive in net/ipv4/tcp_offload.c,
-// inet_gro_receive in af_inet.c).
+// Putting together: consecutive TCP segments or UDP datagrams of a flow become a superframe (tcp_gro_receive in
+// net/ipv4/tcp_offload.c, udp_gro_receive_segment in udp_offload.c, inet_gro_receive in af_inet.c).
 
 import (
 	"encoding/binary"
@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tcp"
 	"github.com/culvert-net/culvert/tunnel"
+	"github.com/culvert-net/culvert/udp"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 	maxMerged = ipv4.MaxLen - 320
 )
 
-// Coalescer puts TCP segments together. The zero Coalescer does so only where the first buffer of a flow has room behind its packet.
+// Coalescer puts segments together. The zero Coalescer does so only where the first buffer of a flow has room behind its packet.
 // It is not safe for concurrent use; it keeps nothing from one call to the next but memory.
 type Coalescer struct {
 	// Large is where a superframe is made for which the first segment's buffer has no room: its buffers should have LargeSize bytes
@@ -49,7 +50,8 @@ type merged struct {
 // segment is a packet that may be part of a superframe.
 type segment struct {
 	ip, l4, payload, end int // where they are in the packet
-	v6                   bool
+	v6, udp              bool
+	absent               bool   // UDP without a checksum
 	key                  uint64 // ports and addresses, to tell flows apart fast
 	seq                  uint32
 	id                   uint16
@@ -68,15 +70,16 @@ const (
 
 // Merge puts together what belongs together in batch and returns what is then in it, at its front; segments that became part of
 // another's superframe are freed. Packets start with an Ethernet header, or with their IP header if raw. takes says of what kinds
-// there may be superframes: [packet.OffloadTCP4] and [packet.OffloadTCP6].
+// there may be superframes: [packet.OffloadTCP4], [packet.OffloadTCP6] and [packet.OffloadUDP4].
 //
 // A superframe is at the place of its first segment, and no packet of a flow overtakes another of it. Segments are merged if they
 // differ in nothing but length, sequence number, PSH and FIN, checksums and IPv4 identification, which rises by one or, with DF,
 // stays; TCP options included. They have payload, as much as the first one has or, the last one, less; no IP options, no fragments, no
-// flags but ACK, PSH, FIN and ECE, and a checksum that is right, or partial. A superframe has a partial checksum.
+// flags but ACK, PSH, FIN and ECE, and a checksum that is right, or partial; of UDP it may be absent, and a partial one further in, of
+// a packet in a tunnel, is completed. A superframe has a partial checksum.
 //
 // [Segmenter.Cut] makes the same segments of it, but that identifications that stay the same rise then, which DF makes unimportant
-// (RFC 6864 section 4). It allocates nothing in the long run.
+// (RFC 6864 section 4), and that absent checksums are there then. It allocates nothing in the long run.
 func (c *Coalescer) Merge(batch []*packet.Buffer, raw bool, takes packet.Offloads) []*packet.Buffer {
 	n := 0
 	for _, b := range batch {
@@ -113,39 +116,42 @@ func (s *segment) classify(b *packet.Buffer, raw bool, takes packet.Offloads) ve
 	} else if s.ip, etherType = flow.Network(p); s.ip == 0 {
 		return other
 	}
+	v := other
 	switch {
-	case etherType == ethernet.TypeIPv4 && takes.Has(packet.OffloadTCP4):
-		if v := s.ipv4(p); v != mergeable {
-			return v
-		}
+	case etherType == ethernet.TypeIPv4:
+		v = s.ipv4(p, takes)
 	case etherType == ethernet.TypeIPv6 && takes.Has(packet.OffloadTCP6):
-		if v := s.ipv6(p); v != mergeable {
-			return v
-		}
-	default:
-		return other
+		v = s.ipv6(p)
 	}
-	if len(p)-s.l4 < tcp.HeaderLen {
-		return other
+	switch {
+	case v != mergeable:
+		return v
+	case s.udp:
+		return s.datagram(b, p)
 	}
 	return s.tcp(b, p)
 }
 
 // ipv4 takes the network header.
-func (s *segment) ipv4(p []byte) verdict {
+func (s *segment) ipv4(p []byte, takes packet.Offloads) verdict {
 	if len(p)-s.ip < ipv4.HeaderLen {
 		return other
 	}
 	h := (*[ipv4.HeaderLen]byte)(p[s.ip:])
 	switch {
-	case h[9] != tcp.Protocol:
+	case h[9] == tcp.Protocol && takes.Has(packet.OffloadTCP4):
+	case h[9] == udp.Protocol && takes.Has(packet.OffloadUDP4):
+		s.udp = true
+	default:
 		return other
+	}
+	switch {
 	case h[0] != 0x45 || binary.BigEndian.Uint16(h[6:])&^0x4000 != 0: // options, a fragment, or the evil bit
 		return unknown
 	}
 	s.l4, s.end = s.ip+ipv4.HeaderLen, s.ip+int(binary.BigEndian.Uint16(h[2:]))
 	s.id = binary.BigEndian.Uint16(h[4:])
-	s.key = uint64(binary.BigEndian.Uint32(h[12:])^binary.BigEndian.Uint32(h[16:])) << 32
+	s.key = uint64(binary.BigEndian.Uint32(h[12:])^binary.BigEndian.Uint32(h[16:])^uint32(h[9])) << 32
 	return mergeable
 }
 
@@ -176,6 +182,9 @@ const mergeFlags = tcp.ACK | tcp.PSH | tcp.FIN | tcp.ECE
 
 // tcp takes the transport header.
 func (s *segment) tcp(b *packet.Buffer, p []byte) verdict {
+	if len(p)-s.l4 < tcp.HeaderLen {
+		return other
+	}
 	h := (*[tcp.HeaderLen]byte)(p[s.l4:])
 	s.key |= uint64(binary.BigEndian.Uint32(h[0:]))
 	s.payload = s.l4 + int(h[atTCPOffset]>>4)*4
@@ -191,6 +200,27 @@ func (s *segment) tcp(b *packet.Buffer, p []byte) verdict {
 	return mergeable
 }
 
+// datagram takes the transport header of UDP.
+func (s *segment) datagram(b *packet.Buffer, p []byte) verdict {
+	if len(p)-s.l4 < udp.HeaderLen {
+		return other
+	}
+	h := (*[udp.HeaderLen]byte)(p[s.l4:])
+	s.key |= uint64(binary.BigEndian.Uint32(h[0:]))
+	s.payload = s.l4 + udp.HeaderLen
+	s.absent = h[atUDPCheck] == 0 && h[atUDPCheck+1] == 0
+	if start, _, ok := b.PartialChecksum(); ok && start > s.l4 && !b.IsSuperframe() {
+		_ = b.CompleteChecksum() // else it is no less partial, and not sound
+	}
+	switch {
+	case b.IsSuperframe(), s.end != len(p), s.payload >= s.end, int(binary.BigEndian.Uint16(h[atUDPLength:])) != s.end-s.l4:
+		return solitary
+	case !s.sound(b, p):
+		return solitary
+	}
+	return mergeable
+}
+
 // sound reports whether a segment's checksums are right, and such as cutting would make.
 func (s *segment) sound(b *packet.Buffer, p []byte) bool {
 	if !s.v6 && checksum.Sum20((*[ipv4.HeaderLen]byte)(p[s.ip:])) != 0xffff {
@@ -199,13 +229,24 @@ func (s *segment) sound(b *packet.Buffer, p []byte) bool {
 	switch b.Checksum() {
 	case packet.ChecksumPartial:
 		start, field, _ := b.PartialChecksum()
-		return start == s.l4 && field == atTCPCheck
+		return start == s.l4 && field == s.checkAt()
 	case packet.ChecksumUnknown:
+		if s.absent {
+			return true
+		}
 		if checksum.Add(s.pseudo(p), checksum.Sum(p[s.l4:s.end])) != 0xffff {
 			return false
 		}
 	}
-	return binary.BigEndian.Uint16(p[s.l4+atTCPCheck:]) != 0xffff // right where 0 is, too, but not what a sum comes to
+	return s.udp || binary.BigEndian.Uint16(p[s.l4+atTCPCheck:]) != 0xffff // right where 0 is, too, but not what a sum comes to
+}
+
+// checkAt returns where the checksum is in the transport header.
+func (s *segment) checkAt() int {
+	if s.udp {
+		return atUDPCheck
+	}
+	return atTCPCheck
 }
 
 // pseudo returns the sum of the pseudo-header.
@@ -214,7 +255,11 @@ func (s *segment) pseudo(p []byte) uint16 {
 	if s.v6 {
 		addrs = p[s.ip+8 : s.l4]
 	}
-	return checksum.Add(checksum.Sum(addrs), checksum.Add(tcp.Protocol, uint16(s.end-s.l4)))
+	protocol := uint16(tcp.Protocol)
+	if s.udp {
+		protocol = udp.Protocol
+	}
+	return checksum.Add(checksum.Sum(addrs), checksum.Add(protocol, uint16(s.end-s.l4)))
 }
 
 // find returns the superframe in the making that may be of a segment's flow, or nil.
@@ -265,8 +310,8 @@ func (c *Coalescer) free() *merged {
 // takes reports whether a segment is the next one of a superframe.
 func (f *merged) takes(b *packet.Buffer, s *segment) bool {
 	n := s.end - s.payload
-	if f.ended || s.v6 != f.v6 || s.ip != f.ip || s.payload != f.payload || n > f.size || s.seq != f.seq+uint32(f.end-f.payload) ||
-		f.end-f.ip+n > maxMerged || b.VLAN() != f.b.VLAN() {
+	if f.ended || s.v6 != f.v6 || s.udp != f.udp || s.ip != f.ip || s.payload != f.payload || n > f.size || f.end-f.ip+n > maxMerged ||
+		b.VLAN() != f.b.VLAN() {
 		return false
 	}
 	p, q := f.b.Bytes(), b.Bytes()
@@ -282,7 +327,10 @@ func (f *merged) takes(b *packet.Buffer, s *segment) bool {
 		return false
 	}
 	h, o = p[f.l4:f.payload], q[f.l4:f.payload]
-	return same(h[8:atTCPFlags], o[8:atTCPFlags]) && f.flags&tcp.ECE == s.flags&tcp.ECE && same(h[:4], o[:4]) &&
+	if f.udp {
+		return f.count < maxDatagrams && f.absent == s.absent && same(h[:atUDPLength], o[:atUDPLength])
+	}
+	return s.seq == f.seq+uint32(f.end-f.payload) && same(h[8:atTCPFlags], o[8:atTCPFlags]) && f.flags&tcp.ECE == s.flags&tcp.ECE && same(h[:4], o[:4]) &&
 		same(h[14:atTCPCheck], o[14:atTCPCheck]) && same(h[atTCPCheck+2:], o[atTCPCheck+2:])
 }
 
@@ -361,10 +409,15 @@ func (c *Coalescer) close(f *merged) {
 		binary.BigEndian.PutUint16(h[10:], checksum.Of(h))
 	}
 	t := p[f.l4:]
-	t[atTCPFlags] |= uint8(f.flags & (tcp.PSH | tcp.FIN))
-	binary.BigEndian.PutUint16(t[atTCPCheck:], f.pseudo(p))
+	if f.udp {
+		kind = packet.GSOUDP4
+		binary.BigEndian.PutUint16(t[atUDPLength:], uint16(len(t)))
+	} else {
+		t[atTCPFlags] |= uint8(f.flags & (tcp.PSH | tcp.FIN))
+	}
+	binary.BigEndian.PutUint16(t[f.checkAt():], f.pseudo(p))
 	b.SetGSO(kind, uint16(f.size))
-	_ = b.SetChecksumPartial(f.l4, atTCPCheck) // within reach but for absurd headroom; the type then says enough
+	_ = b.SetChecksumPartial(f.l4, f.checkAt()) // within reach but for absurd headroom; the type then says enough
 }
 
 func same(a, b []byte) bool { return string(a) == string(b) }

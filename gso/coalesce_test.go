@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tcp"
+	"github.com/culvert-net/culvert/udp"
 )
 
 const anyTCP = packet.OffloadTCP4 | packet.OffloadTCP6
@@ -352,18 +353,109 @@ func TestMergeFixedID(t *testing.T) {
 	}
 }
 
+// datagrams are superframes of UDP whose datagrams are put together to the same ones.
+func datagrams() (all []frame) {
+	for _, f := range frames() {
+		if len(f.tunnels) == 0 && len(f.options) == 0 && f.kind == packet.GSOUDP4 {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// TestMergeUDP: as TestMerge. What has no checksum gets one when it is cut.
+func TestMergeUDP(t *testing.T) {
+	s := pools(t, 64)
+	c := gso.Coalescer{Large: s.Large}
+	for _, f := range datagrams() {
+		segments := f.cutSlowly(t)
+		got := c.Merge(fill(t, s.Pool, segments), f.raw, packet.OffloadUDP4)
+		require.Len(t, got, 1, "%v", f)
+		if len(segments) > 1 {
+			kind, size := got[0].GSO()
+			require.Equal(t, []any{packet.GSOUDP4, uint16(f.size)}, []any{kind, size}, "%v", f)
+			f.noSum, f.complete = false, false
+			whole, l4 := f.build(t)
+			start, field, ok := got[0].PartialChecksum()
+			require.Equal(t, []any{l4, 6, true}, []any{start, field, ok})
+			require.Equal(t, whole, got[0].Bytes(), "%v", f)
+		}
+		f.complete = true
+		require.Equal(t, f.cutSlowly(t), apart(t, s, got, f.raw))
+	}
+}
+
+// TestMergeTunnels: datagrams of a tunnel are datagrams. A partial checksum in them is completed.
+func TestMergeTunnels(t *testing.T) {
+	s := pools(t, 64)
+	c := gso.Coalescer{Large: s.Large}
+	for _, tunnel := range []string{"vxlan", "vxlan-sum"} {
+		f := frame{kind: packet.GSOTCP4, size: 1000, payload: 9500, tunnels: []string{tunnel}, tcp: tcp.Fields{Flags: tcp.ACK}}
+		batch, err := s.Cut(f.buffer(t), gso.Options{Partial: true}, nil)
+		require.NoError(t, err)
+		got := c.Merge(batch, false, packet.OffloadUDP4|anyTCP)
+		require.Len(t, got, 1)
+		f.tunnels[0] = "vxlan-sum"
+		require.Equal(t, f.cutSlowly(t), apart(t, s, got, false))
+	}
+}
+
+// TestMergeUDPRules: what is different about the second of three datagrams keeps it from being merged with the first.
+func TestMergeUDPRules(t *testing.T) {
+	const ip, l4 = 14, 34
+	for _, c := range []struct {
+		name  string
+		spoil func(*packet.Buffer)
+		left  int
+	}{
+		{"nothing", func(*packet.Buffer) {}, 1},
+		{"checksum wrong", func(b *packet.Buffer) { b.Bytes()[l4+6] ^= 1 }, 3},
+		{"checksum absent", func(b *packet.Buffer) { clear(b.Bytes()[l4+6 : l4+8]) }, 3},
+		{"checksum verified", func(b *packet.Buffer) { b.SetChecksumVerified() }, 1},
+		{"checksum partial", func(b *packet.Buffer) { _ = b.SetChecksumPartial(l4, 6) }, 1},
+		{"another checksum partial", func(b *packet.Buffer) { _ = b.SetChecksumPartial(l4-4, 6) }, 3},
+		{"length", func(b *packet.Buffer) { b.Bytes()[l4+5]--; b.SetChecksumVerified() }, 3},
+		{"port", func(b *packet.Buffer) { b.Bytes()[l4+1]++; b.SetChecksumVerified() }, 3}, // the third's identification is not the next
+		{"padding", func(b *packet.Buffer) { _, _ = b.Extend(2) }, 3},
+		{"superframe", func(b *packet.Buffer) { b.SetGSO(packet.GSOUDP4, 100) }, 3},
+		{"ends in the UDP header", func(b *packet.Buffer) { _ = b.Truncate(l4 + 7) }, 3},
+		{"wrong IPv4 checksum", func(b *packet.Buffer) { b.Bytes()[ip+8]++ }, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := pools(t, 8)
+			batch := stream(t, frame{kind: packet.GSOUDP4, size: 600, payload: 1800}, s.Pool)
+			c.spoil(batch[1])
+			coalescer := gso.Coalescer{Large: s.Large}
+			got := coalescer.Merge(batch, false, packet.OffloadUDP4)
+			assert.Len(t, got, c.left)
+			packet.FreeBatch(got)
+		})
+	}
+	t.Run("more than a superframe has", func(t *testing.T) {
+		s := pools(t, 128)
+		batch := stream(t, frame{kind: packet.GSOUDP4, size: 100, payload: 6500}, s.Pool)
+		coalescer := gso.Coalescer{Large: s.Large}
+		got := coalescer.Merge(batch, false, packet.OffloadUDP4)
+		assert.Len(t, got, 2, "64 datagrams, and one")
+		packet.FreeBatch(got)
+	})
+}
+
 // TestMergeKinds: only what the device takes is put together.
 func TestMergeKinds(t *testing.T) {
 	s := pools(t, 64)
 	for _, f := range []frame{
 		{kind: packet.GSOTCP4, size: 1000, payload: 3000, tcp: tcp.Fields{Flags: tcp.ACK}},
 		{kind: packet.GSOTCP6, size: 1000, payload: 3000, tcp: tcp.Fields{Flags: tcp.ACK}},
+		{kind: packet.GSOUDP4, size: 1000, payload: 3000},
 	} {
-		for _, takes := range []packet.Offloads{0, packet.OffloadTCP4, packet.OffloadTCP6} {
+		for _, takes := range []packet.Offloads{0, packet.OffloadTCP4, packet.OffloadTCP6, packet.OffloadUDP4} {
 			c := gso.Coalescer{Large: s.Large}
 			got := c.Merge(stream(t, f, s.Pool), false, takes)
 			want := 3
-			if takes == packet.OffloadTCP4 && f.kind == packet.GSOTCP4 || takes == packet.OffloadTCP6 && f.kind == packet.GSOTCP6 {
+			if takes == map[packet.GSOType]packet.Offloads{
+				packet.GSOTCP4: packet.OffloadTCP4, packet.GSOTCP6: packet.OffloadTCP6, packet.GSOUDP4: packet.OffloadUDP4,
+			}[f.kind] {
 				want = 1
 			}
 			assert.Len(t, got, want, "%v for %v", f, takes)
@@ -403,8 +495,11 @@ func mix(t testing.TB, r *rand.Rand) (packets [][]byte) {
 			tcp: tcp.Fields{Flags: tcp.ACK | tcp.Flags(r.Uint32N(256))&(tcp.PSH|tcp.FIN|tcp.ECE), Seq: r.Uint32(), Ack: uint32(i)},
 		}
 		f.size = max(f.size, f.payload/12)
-		if r.IntN(4) == 0 {
+		switch r.IntN(6) {
+		case 0:
 			f.kind = packet.GSOTCP6
+		case 1, 2:
+			f.kind = packet.GSOUDP4
 		}
 		segments := f.cutSlowly(t)
 		for _, p := range segments {
@@ -465,9 +560,12 @@ func FuzzMerge(f *testing.F) {
 			before = append(before, bytes.Clone(p))
 		}
 		c := gso.Coalescer{Large: s.Large}
-		after := apart(t, s, c.Merge(fill(t, s.Pool, packets), false, anyTCP), false)
+		after := apart(t, s, c.Merge(fill(t, s.Pool, packets), false, anyTCP|packet.OffloadUDP4), false)
 		for _, all := range [][][]byte{before, after} {
 			for _, p := range all {
+				if len(p) >= 42 && p[12] == 8 && p[23] == udp.Protocol {
+					clear(p[40:42]) // checksum, which may have been absent
+				}
 				if len(p) >= 34 && p[12] == 8 && p[20]&0x40 != 0 {
 					clear(p[18:20]) // identification, with DF
 					clear(p[24:26])

@@ -9,20 +9,27 @@
 //
 // # What was measured
 //
-// On two processors with a virtual Ethernet pair, Linux 6.18, 64-byte frames, one processor sending and the other one receiving and
-// sending on; nanoseconds of the receiving processor for each frame that is sent on, and round trip of a ping on an idle link:
+// On two processors with virtual Ethernet, Linux 6.18, 64-byte frames, one processor sending and the other one receiving and sending on:
+// nanoseconds of the receiving processor for each frame that is received and dropped, where it is faster than the sender, and for
+// each that is sent on by another device (of which sending takes about 1,000); and how long a ping on an idle link takes.
 //
-//	                                     forwarding   received alone   ping
-//	recvmmsg                             2,230–2,450       830–1,400   0.05 ms
-//	TPACKET_V3, blocks of 256 KiB        1,340–1,440         95–150    0.4–1 ms
-//	TPACKET_V2                           1,440–1,550       630–1,100   0.05 ms
-//	TPACKET_V2, waking up moderated      1,400–1,500       300–400     0.05 ms
+//	                                received   sent on       ping
+//	recvmmsg                       830–1,400   2,180–2,450   0.05 ms
+//	TPACKET_V3, blocks of 256 KiB     95–150   1,340–1,440   0.4–1 ms
+//	TPACKET_V2                     630–1,100   1,440–1,550   0.05 ms
+//	TPACKET_V2, paced                300–400   1,400–1,500   0.05 ms
 //
-// So it is version 2 of the ring, which tells of each frame at once. Its price is a waking up for each frame at middling rates,
-// which costs the sender, too: it is moderated as network cards do with their interrupts, see [Config]. Version 3 tells of a block
-// when that is full or a millisecond is over. Frames longer than a slot of the ring, superframes above all, come by the
-// socket itself (PACKET_COPY_THRESH), copied once. Frames are sent by sendmmsg: rings for sending and PACKET_QDISC_BYPASS
-// gained nothing.
+// So it is version 2 of the ring, which tells of each frame at once. Its price is a waking up for each frame at middling rates, which
+// costs the sender, too (it sent 270,000 frames a second, otherwise 500,000). So at more than 50,000 frames a second Receive paces
+// itself, as network cards do with their interrupts: it does not wait for a frame but for a moment, 30 µs by the clock and about 80 µs
+// by the kernel's timers. Version 3 tells of a block when that is full or a millisecond is over.
+//
+// Frames longer than a slot of the ring, superframes above all, come by the socket itself (PACKET_COPY_THRESH), copied once. They wait
+// in the socket's memory, for which it takes what net.core.rmem_max allows, or 4 MiB with CAP_NET_ADMIN. Frames are sent by sendmmsg:
+// rings for sending and PACKET_QDISC_BYPASS gained nothing.
+//
+// With this driver as a bump in the wire between two kernels, two drivers and both directions, the ping takes 0.038 ms (0.020 ms with the
+// kernel's bridge instead), and TCP with default offloads passes at 10 Gbit/s (the bridge: 8–15) on a machine that was busy otherwise.
 //
 // # Addresses that are the engine's
 //
@@ -39,11 +46,11 @@
 //
 // Steal is a filter at the device's ingress hook (tc, clsact) that drops frames behind the packet socket and before the kernel's
 // stack, nftables included. It needs CAP_NET_ADMIN. Close removes it. A process that is killed leaves it behind: the next driver with
-// Steal on the device replaces it, and
+// Steal on the device removes it, and
 //
 //	tc filter del dev DEVICE ingress pref 51966
 //
-// removes it, as the removal of the device does. There is one such filter on a device: of several drivers, the last one's.
+// removes it, as the removal of the device does. Several drivers on a device have one each.
 package afpacket
 
 import (

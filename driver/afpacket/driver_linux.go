@@ -42,8 +42,8 @@ type Driver struct {
 // New opens a device. It reports all faults of c at once. Errors of the system are wrapped: unix.EPERM without CAP_NET_RAW, which the
 // text says how to get, unix.ENODEV if there is no such device.
 //
-// The driver belongs to the network namespace of the thread that calls New. To follow a device that comes back, it must be able to enter it,
-// if it has several queues.
+// The driver belongs to the network namespace of the thread that calls New. If it has several queues, it can follow a device that comes
+// back only if it may open new sockets there: with CAP_NET_RAW, and CAP_SYS_ADMIN if the process has gone elsewhere.
 func New(c Config) (*Driver, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -105,10 +105,10 @@ func (d *Driver) open() error {
 		}
 		d.queues, d.faces = append(d.queues, q), append(d.faces, q)
 	}
-	if err := d.bind(dev); err != nil {
+	if err := d.setSteal(d.conf.Steal, dev.Index); err != nil { // first, since what the kernel would answer is worse than what is lost
 		return err
 	}
-	return d.setSteal(d.conf.Steal)
+	return d.bind(dev)
 }
 
 // superframe is the size of a buffer for any frame: 64 KiB of IP packet, Ethernet and tunnel headers, and the headroom. It is an odd
@@ -121,7 +121,8 @@ func (d *Driver) checkDevice(dev sockets.Device) error {
 		return fmt.Errorf("afpacket: Config.Device %q: %w", d.conf.Device, unix.ENODEV)
 	}
 	if dev.Type != unix.ARPHRD_ETHER && dev.Type != unix.ARPHRD_LOOPBACK {
-		return fmt.Errorf("afpacket: Config.Device %q is no Ethernet device (its ARPHRD type is %d): %w", d.conf.Device, dev.Type, errors.ErrUnsupported)
+		return fmt.Errorf("afpacket: Config.Device %q is no Ethernet device (its ARPHRD type is %d): %w",
+			d.conf.Device, dev.Type, errors.ErrUnsupported)
 	}
 	return nil
 }
@@ -176,13 +177,12 @@ func (d *Driver) rebind(dev sockets.Device) error {
 			}
 		}
 	}
-	if err := d.bind(dev); err != nil {
-		return err
-	}
 	if d.stolen != nil {
-		return d.stolen.install(dev.Index)
+		if err := d.stolen.install(dev.Index); err != nil {
+			return err
+		}
 	}
-	return nil
+	return d.bind(dev)
 }
 
 // tell makes Changed have an element.
@@ -220,7 +220,7 @@ func (d *Driver) SetSteal(f *Filter) error {
 	if d.closed.Load() {
 		return net.ErrClosed
 	}
-	return d.setSteal(f)
+	return d.setSteal(f, d.device.Load().Index)
 }
 
 // Queues implements [driver.Driver].

@@ -21,6 +21,7 @@ import (
 // is named. A node that is in a VXLAN and takes IPIP at the host's own address has
 //
 //	&afpacket.Filter{
+//		ARP:       []netip.Addr{host}, // for the answers to its own questions; not to be stolen
 //		Hosts:     []netip.Addr{host},
 //		UDPPorts:  []uint16{8472},
 //		Protocols: []uint8{ipv4.ProtocolIPIP},
@@ -100,7 +101,7 @@ func (f *Filter) check() error {
 		}
 	}
 	if len(f.Hosts) > 0 && len(f.UDPPorts) == 0 && len(f.Protocols) == 0 {
-		errs = append(errs, errors.New("Hosts is for UDPPorts and Protocols: name some, or use IPv4"))
+		errs = append(errs, fmt.Errorf("%d Hosts are for no UDPPorts and no Protocols: name some, or use IPv4", len(f.Hosts)))
 	}
 	return errors.Join(errs...)
 }
@@ -112,13 +113,17 @@ func (f *Filter) program(p purpose) ([]bpf.RawInstruction, error) {
 		return nil, err
 	}
 	if len(code) > instructions {
-		return nil, fmt.Errorf("%d instructions: the kernel takes %d; name prefixes instead of addresses, or fewer of them", len(code), instructions)
+		return nil, fmt.Errorf("%d instructions: the kernel takes %d; name prefixes instead of addresses, or fewer of them",
+			len(code), instructions)
 	}
 	return bpf.Assemble(code)
 }
 
 func (f *Filter) code(p purpose) ([]bpf.Instruction, error) {
 	c := compiler{p: p}
+	if p == receive {
+		c.incoming()
+	}
 	if f != nil {
 		if err := f.check(); err != nil {
 			return nil, err
@@ -190,7 +195,15 @@ func (c *compiler) link() []bpf.Instruction {
 	return c.code
 }
 
-// filter is the whole: addresses, then kinds.
+// incoming goes on with frames that are not sent by this machine. The socket ignores those by itself, but not in a group of sockets
+// before Linux 6.2.
+func (c *compiler) incoming() {
+	const outgoing = 4 // PACKET_OUTGOING of <linux/if_packet.h>
+	c.emit(bpf.LoadExtension{Num: bpf.ExtType})
+	c.jumpIf(bpf.JumpEqual, outgoing, reject)
+}
+
+// filter is the rest: addresses, then kinds.
 func (c *compiler) filter(f *Filter) {
 	c.macs(f.MACs)
 	c.vlans(f.VLANs)
@@ -244,7 +257,8 @@ func (c *compiler) macs(list []ethernet.MAC) {
 	c.place(good)
 }
 
-// vlans goes on with frames in one of the VLANs. Where the kernel took no tag out, the register is 0, as it is for tags with a priority only.
+// vlans goes on with frames in one of the VLANs. Where the kernel took no tag out, the register is 0, as it is for tags with nothing but
+// a priority.
 func (c *compiler) vlans(list []uint16) {
 	if len(list) == 0 {
 		list = []uint16{0}

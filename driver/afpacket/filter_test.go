@@ -179,11 +179,15 @@ func randomIPv4(r *rand.Rand) []byte {
 	return p
 }
 
+const otherHost = 3 // PACKET_OTHERHOST of <linux/if_packet.h>, as good as any but PACKET_OUTGOING
+
 // withTag replaces what a program asks the kernel for, which the machine of golang.org/x/net has not got, with the answers.
 func withTag(code []bpf.Instruction, tag ethernet.Tag) []bpf.Instruction {
 	out := slices.Clone(code)
 	for i, in := range out {
 		switch in {
+		case bpf.LoadExtension{Num: bpf.ExtType}:
+			out[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: otherHost}
 		case bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}:
 			out[i] = bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(min(tag.TPID, 1))}
 		case bpf.LoadExtension{Num: bpf.ExtVLANTag}:
@@ -267,7 +271,7 @@ func TestFilterReportsAllFaults(t *testing.T) {
 	}, Steal: &afpacket.Filter{IPv4: slices.Repeat([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, 3000)}})
 	for _, text := range []string{
 		"Config.Device", "Config.Queues", "Config.Slots", "Config.Filter", "VLANs has 4095", "ARP has 2001:db8::1", "Hosts has invalid IP",
-		"IPv4 has 2001:db8::1/64", "Hosts is for UDPPorts", "Config.Steal", "the kernel takes 4096",
+		"IPv4 has 2001:db8::1/64", "1 Hosts are for no UDPPorts", "Config.Steal", "the kernel takes 4096",
 	} {
 		assert.ErrorContains(t, err, text)
 	}

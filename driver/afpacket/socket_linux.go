@@ -33,7 +33,6 @@ const (
 	around  = ethernet.TagLen // bytes that a frame may have beyond the MTU and the Ethernet header
 	anyType = unix.ETH_P_ALL  // protocol of a socket that receives all frames
 	nothing = 0               // protocol of a socket that receives none
-	_       = uint(block % maxSlot * -1)
 )
 
 // rx is a socket with a ring to receive by.
@@ -155,8 +154,8 @@ func openSocket() (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, nothing)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return -1, fmt.Errorf("afpacket: a packet socket needs CAP_NET_RAW: run as root, or give it to the program (setcap cap_net_raw+ep FILE), "+
-			"or run in a user namespace of its own (unshare -rn): %w", err)
+		return -1, fmt.Errorf("afpacket: a packet socket needs CAP_NET_RAW: run as root, or give it to the program "+
+			"(setcap cap_net_raw+ep FILE), or run in a user namespace of its own (unshare -rn): %w", err)
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return -1, fmt.Errorf("afpacket: the kernel has no packet sockets (CONFIG_PACKET): %w", errors.Join(err, errors.ErrUnsupported))
 	case err != nil:

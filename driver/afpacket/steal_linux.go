@@ -3,6 +3,9 @@ package afpacket
 // Keeping frames from the kernel's stack: a classifier (cls_bpf, with a classic program that decides by itself) at the ingress hook of
 // a clsact queueing discipline, told to the kernel by rtnetlink (rtnetlink(7), net/sched/cls_bpf.c). A packet socket gets its copy
 // before that hook.
+//
+// Classifiers of several drivers are side by side. One's handle is the port of the netlink socket that put it up, which no other socket has
+// as long as that is open: so who finds a classifier can tell whether it is still somebody's.
 
 import (
 	"encoding/binary"
@@ -27,22 +30,25 @@ const (
 	bpfFlags   = 8
 	directFlag = 1 // TCA_BPF_FLAG_ACT_DIRECT: what the program returns is what becomes of the frame
 
-	preference = 0xcafe // 51966: where our classifier is, and no one else's
-	handle     = 1
+	preference = 0xcafe // 51966: where our classifiers are, and no one else's
+
+	atHandle, atInfo, tcLen = 8, 16, 20 // struct tcmsg
 
 	answerSize = 1 << 15 // bytes; what a dump of classifiers says at a time
 )
 
 // classifier is the one at a device. The driver's lock is held by its methods' callers.
 type classifier struct {
+	space   *namespace
 	fd      int
-	index   int // of the device
+	handle  uint32 // the socket's port
+	index   int    // of the device
 	program []bpf.RawInstruction
 	made    bool // the discipline is ours
 }
 
-// setSteal puts a classifier up, or another one, or takes it down.
-func (d *Driver) setSteal(f *Filter) error {
+// setSteal puts a classifier up at a device, or another one, or takes it down. With index 0 there is no device for now.
+func (d *Driver) setSteal(f *Filter, index int) error {
 	if f == nil {
 		if d.stolen == nil {
 			return nil
@@ -57,13 +63,13 @@ func (d *Driver) setSteal(f *Filter) error {
 	}
 	c := d.stolen
 	if c == nil {
-		c = &classifier{fd: -1}
-		if err := d.space.do(c.open); err != nil {
+		c = &classifier{space: d.space}
+		if err := c.space.do(c.open); err != nil {
 			return err
 		}
 	}
 	c.program = program
-	if index := d.device.Load().Index; index != 0 {
+	if index != 0 {
 		err = c.install(index)
 	}
 	if err != nil && d.stolen == nil {
@@ -75,13 +81,33 @@ func (d *Driver) setSteal(f *Filter) error {
 }
 
 // open opens a socket to tell the kernel by.
-func (c *classifier) open() error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	c.fd = fd
-	return os.NewSyscallError("socket (AF_NETLINK)", err)
+func (c *classifier) open() (err error) {
+	if c.fd, err = openPort(0); err != nil {
+		return err
+	}
+	var name unix.Sockaddr
+	if name, err = unix.Getsockname(c.fd); err == nil {
+		c.handle = name.(*unix.SockaddrNetlink).Pid
+		return nil
+	}
+	_ = unix.Close(c.fd)
+	return os.NewSyscallError("getsockname (AF_NETLINK)", err)
 }
 
-// install puts the classifier up at a device, in the place of one that is there.
+// openPort opens a netlink socket with a port, or any port that is free if it is 0.
+func openPort(port uint32) (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return -1, os.NewSyscallError("socket (AF_NETLINK)", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: port}); err != nil {
+		_ = unix.Close(fd)
+		return -1, os.NewSyscallError("bind (AF_NETLINK)", err)
+	}
+	return fd, nil
+}
+
+// install puts the classifier up at a device, in the place of the one that it has there, and takes those down that nobody has any more.
 func (c *classifier) install(index int) error {
 	if index != c.index {
 		c.index, c.made = index, false
@@ -94,7 +120,12 @@ func (c *classifier) install(index int) error {
 	case !errors.Is(err, unix.EEXIST):
 		return explain(err)
 	}
-	r = c.request(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE, handle, ingress, info())
+	for _, h := range c.abandoned() {
+		if err := c.remove(h); err != nil && !gone(err) {
+			return explain(err)
+		}
+	}
+	r = c.request(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE, c.handle, ingress, info())
 	r.attribute(unix.TCA_KIND, []byte("bpf\x00"))
 	options := request{}
 	options.attribute(bpfOpsLen, binary.NativeEndian.AppendUint16(nil, uint16(len(c.program))))
@@ -110,9 +141,11 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("afpacket: Steal needs CAP_NET_ADMIN: run as root, or give it to the program (setcap cap_net_raw,cap_net_admin+ep FILE): %w", err)
+		return fmt.Errorf("afpacket: Steal needs CAP_NET_ADMIN: run as root, or give it to the program "+
+			"(setcap cap_net_raw,cap_net_admin+ep FILE): %w", err)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("afpacket: Steal needs the kernel's CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF: %w", errors.Join(err, errors.ErrUnsupported))
+		return fmt.Errorf("afpacket: Steal needs the kernel's CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF: %w",
+			errors.Join(err, errors.ErrUnsupported))
 	}
 	return fmt.Errorf("afpacket: Steal: %w", err)
 }
@@ -137,16 +170,14 @@ func (c *classifier) close() error {
 	if c.index == 0 {
 		return nil
 	}
-	r := c.request(unix.RTM_DELTFILTER, 0, handle, ingress, info())
-	r.attribute(unix.TCA_KIND, []byte("bpf\x00"))
-	err := r.do(c.fd, nil)
+	err := c.remove(c.handle)
 	if gone(err) {
 		return nil
 	}
-	if !c.made || c.others() {
+	if !c.made || len(c.others(egress)) > 0 || len(c.others(ingress)) > 0 {
 		return err
 	}
-	r = c.request(unix.RTM_DELQDISC, 0, clsactHandle, clsactParent, 0)
+	r := c.request(unix.RTM_DELQDISC, 0, clsactHandle, clsactParent, 0)
 	if e := r.do(c.fd, nil); !gone(e) {
 		err = errors.Join(err, e)
 	}
@@ -158,16 +189,48 @@ func gone(err error) bool {
 	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL)
 }
 
-// others reports whether there are other classifiers at the device's hooks, or may be.
-func (c *classifier) others() bool {
-	found := false
-	for _, parent := range []uint32{ingress, egress} {
-		r := c.request(unix.RTM_GETTFILTER, unix.NLM_F_DUMP, 0, parent, 0)
-		if err := r.do(c.fd, func(m *syscall.NetlinkMessage) { found = found || m.Header.Type == unix.RTM_NEWTFILTER }); err != nil {
-			return true
+// remove takes the classifier with a handle down.
+func (c *classifier) remove(handle uint32) error {
+	r := c.request(unix.RTM_DELTFILTER, 0, handle, ingress, info())
+	r.attribute(unix.TCA_KIND, []byte("bpf\x00"))
+	return r.do(c.fd, nil)
+}
+
+// place is where a classifier is.
+type place struct{ info, handle uint32 }
+
+// others returns what classifiers there are at a hook of the device. If the kernel does not say, there may be some.
+func (c *classifier) others(hook uint32) (all []place) {
+	r := c.request(unix.RTM_GETTFILTER, unix.NLM_F_DUMP, 0, hook, 0)
+	err := r.do(c.fd, func(m *syscall.NetlinkMessage) {
+		if m.Header.Type == unix.RTM_NEWTFILTER && len(m.Data) >= tcLen {
+			e := binary.NativeEndian
+			all = append(all, place{e.Uint32(m.Data[atInfo:]), e.Uint32(m.Data[atHandle:])})
+		}
+	})
+	if err != nil {
+		all = append(all, place{})
+	}
+	return all
+}
+
+// abandoned returns the handles of classifiers whose sockets are closed: their processes were killed. Ports are a namespace's own.
+func (c *classifier) abandoned() (handles []uint32) {
+	for _, p := range c.others(ingress) {
+		if p.info>>16 != preference || p.handle == 0 || p.handle == c.handle {
+			continue
+		}
+		if err := c.space.do(func() error {
+			fd, err := openPort(p.handle)
+			if err == nil {
+				_ = unix.Close(fd)
+			}
+			return err
+		}); err == nil {
+			handles = append(handles, p.handle)
 		}
 	}
-	return found
+	return handles
 }
 
 // request is a message to the kernel, or attributes.

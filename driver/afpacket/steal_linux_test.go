@@ -41,7 +41,7 @@ func knock(t *testing.T, from *netnstest.Namespace, port int) (refused bool) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if _, err := c.Write([]byte("is anybody there?")); err != nil {
 			return err
 		}
@@ -105,6 +105,22 @@ func TestStealOutlivesKilledProcess(t *testing.T) {
 	})
 }
 
+// TestSeveralThieves each have their own.
+func TestSeveralThieves(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		p := addressed(t)
+		one := open(t, p.near, afpacket.Config{Device: "port0", Steal: &afpacket.Filter{UDPPorts: []uint16{1001}}})
+		two := open(t, p.near, afpacket.Config{Device: "port0", Steal: &afpacket.Filter{UDPPorts: []uint16{1002}}})
+		assert.False(t, knock(t, p.far, 1001))
+		assert.False(t, knock(t, p.far, 1002))
+		require.NoError(t, one.Close())
+		assert.True(t, knock(t, p.far, 1001))
+		assert.False(t, knock(t, p.far, 1002))
+		require.NoError(t, two.Close())
+		assert.True(t, knock(t, p.far, 1002))
+	})
+}
+
 // stealAndDie is the device for TestStealAndDie.
 const stealAndDie = "CULVERT_AFPACKET_STEAL_AND_DIE"
 
@@ -138,7 +154,7 @@ func connect(t *testing.T, p pair) {
 		l, err = net.Listen("tcp4", "10.0.0.1:2222")
 		return err
 	}))
-	defer l.Close()
+	defer end(l)
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
@@ -151,7 +167,7 @@ func connect(t *testing.T, p pair) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if _, err := c.Write([]byte("hello")); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int
 		l, err = net.Listen("tcp", net.JoinHostPort(addr, "0"))
 		return err
 	}))
-	defer l.Close()
+	defer end(l)
 	got := make(chan string, 1)
 	go func() {
 		c, err := l.Accept()
@@ -127,7 +127,7 @@ func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int
 			got <- err.Error()
 			return
 		}
-		defer c.Close()
+		defer end(c)
 		h := sha256.New()
 		_, err = io.Copy(h, c)
 		got <- fmt.Sprintf("%x %v", h.Sum(nil), err)
@@ -139,7 +139,7 @@ func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if err := c.SetDeadline(start.Add(6 * patience)); err != nil {
 			return err
 		}
@@ -149,6 +149,9 @@ func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int
 	require.Equal(t, fmt.Sprintf("%x %v", h.Sum(nil), error(nil)), <-got)
 	t.Logf("%d bytes to %s: %.1f Gbit/s", size, addr, float64(size)*8/float64(time.Since(start).Nanoseconds()))
 }
+
+// end closes what the test is done with.
+func end(c io.Closer) { _ = c.Close() }
 
 const some = 32 << 20 // bytes
 
@@ -256,7 +259,7 @@ func echo(t *testing.T, from, to *netnstest.Namespace, size, segment int) {
 		server, err = net.ListenPacket("udp4", "10.0.0.2:0")
 		return err
 	}))
-	defer server.Close()
+	defer end(server)
 	go func() {
 		buf := make([]byte, 1<<16)
 		for {
@@ -272,7 +275,7 @@ func echo(t *testing.T, from, to *netnstest.Namespace, size, segment int) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer end(c)
 		if err := setSegment(c, segment); err != nil {
 			return err
 		}
@@ -348,5 +351,33 @@ func TestVXLANSuperframes(t *testing.T) {
 		})
 		transfer(t, b.left, b.right, "10.6.0.2", some)
 		assert.NotZero(t, inner.Load(), "superframes")
+	})
+}
+
+// TestControlBesideTraffic changes what can be changed while frames pass. None is lost that no filter leaves out.
+func TestControlBesideTraffic(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		b := newBump(t, afpacket.Config{Promiscuous: true, Queues: 2})
+		b.forward(t, nil, nil)
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		for _, d := range b.ports {
+			all.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Millisecond):
+					}
+					filter := []*afpacket.Filter{nil, {}}[i%2]
+					assert.NoError(t, errors.Join(d.SetFilter(filter), d.SetSteal([]*afpacket.Filter{nil, {VLANs: []uint16{9}}}[i%2])))
+					_, _ = d.Link(), d.Stats()
+				}
+			})
+		}
+		transfer(t, b.left, b.right, "10.0.0.2", some/4)
+		close(stop)
+		all.Wait()
+		assert.Zero(t, b.seen.refused.Load())
 	})
 }

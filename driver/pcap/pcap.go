@@ -49,9 +49,9 @@ func (t LinkType) String() string {
 
 // Config describes a driver. It needs a Reader or a Writer.
 //
-// New takes both over: Close closes those that are an [io.Closer].
+// New takes both over, unless it returns an error: Close closes those that are an [io.Closer].
 type Config struct {
-	// Reader is the capture to receive; nil if nothing is ever to come. It is read by a goroutine of its own, some packets ahead.
+	// Reader is the capture to receive; nil if nothing is ever to come. It is read by a goroutine of its own.
 	Reader io.Reader
 
 	// Interface receives only what was captured on the interface with that name, or "#0" for the first in the file, "#1" for the
@@ -64,17 +64,18 @@ type Config struct {
 	Speed float64 // 1 receives packets at the pace of their timestamps, 10 ten times as fast; 0 as fast as they are fetched
 	Loops int     // how many times the capture is received; default 1, -1 for ever; others than 1 need a Reader that is an io.Seeker
 
-	// Writer is where packets that are sent go, as pcapng, after each Send; nil counts them only. Send waits for it.
+	// Writer is where packets that are sent go, as pcapng, before Send returns; nil counts them only. Send waits for it however slow
+	// it is, and Close for Send.
 	Writer  io.Writer
 	SnapLen int              // bytes kept of a packet that is sent; default all
-	Now     func() time.Time // the timestamps of what is sent; default time.Now
+	Now     func() time.Time // the timestamp of what one Send sends; default time.Now
 
 	Name string       // for Link, and of the interface in the file that is written
-	Pool *packet.Pool // to receive into; default one of its own with packet's defaults
+	Pool *packet.Pool // to receive into, up to 128 packets ahead; default one of its own with packet's defaults
 }
 
 const (
-	ahead       = 4 * driver.BatchSize // packets read ahead
+	ahead       = 2 * driver.BatchSize // packets read ahead
 	application = "culvert"
 	maxName     = pcapfile.MaxNameBytes
 )

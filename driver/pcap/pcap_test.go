@@ -182,18 +182,18 @@ func TestBrokenCapture(t *testing.T) {
 func TestPace(t *testing.T) {
 	file := capture(t, ethernetOnly,
 		recorded{at: 0, data: frame(1)}, recorded{at: 2 * time.Second, data: frame(2)},
-		recorded{at: time.Second, data: frame(3)}, recorded{at: 10 * time.Second, data: frame(4)})
+		recorded{at: time.Second, data: frame(3)}, recorded{at: 10 * time.Second, data: frame(4)}, recorded{at: 9 * time.Second, data: frame(5)})
 	for _, c := range []struct {
 		name  string
 		speed float64
 		loops int
 		want  []time.Duration // when each packet comes
 	}{
-		{"as captured, a timestamp that goes back among them", 1, 1, []time.Duration{0, 2 * time.Second, 2 * time.Second, 10 * time.Second}},
-		{"ten times as fast", 10, 1, []time.Duration{0, 200 * time.Millisecond, 200 * time.Millisecond, time.Second}},
-		{"half as fast", 0.5, 1, []time.Duration{0, 4 * time.Second, 4 * time.Second, 20 * time.Second}},
-		{"at once", 0, 1, []time.Duration{0, 0, 0, 0}},
-		{"twice", 1, 2, []time.Duration{0, 2e9, 2e9, 10e9, 10e9, 12e9, 12e9, 20e9}},
+		{"as captured, a timestamp that goes back among them", 1, 1, []time.Duration{0, 2 * time.Second, 2 * time.Second, 10 * time.Second, 10 * time.Second}},
+		{"ten times as fast", 10, 1, []time.Duration{0, 200 * time.Millisecond, 200 * time.Millisecond, time.Second, time.Second}},
+		{"half as fast", 0.5, 1, []time.Duration{0, 4 * time.Second, 4 * time.Second, 20 * time.Second, 20 * time.Second}},
+		{"at once", 0, 1, []time.Duration{0, 0, 0, 0, 0}},
+		{"twice", 1, 2, []time.Duration{0, 2e9, 2e9, 10e9, 10e9, 10e9, 12e9, 12e9, 20e9, 20e9}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // in virtual time
@@ -221,7 +221,13 @@ func TestCloseEndsPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(file), Speed: 1e-3})
 		require.NoError(t, err)
-		synctest.Wait()
+		batch := make([]*packet.Buffer, 2)
+		for _, want := range []int{1, 0} { // the second packet is due after the times that there are
+			n, err := d.Queues()[0].Receive(batch, 1000*time.Hour)
+			require.NoError(t, err)
+			assert.Equal(t, want, n)
+			packet.FreeBatch(batch[:n])
+		}
 		start := time.Now()
 		require.NoError(t, d.Close())
 		assert.Zero(t, time.Since(start))
@@ -450,4 +456,49 @@ func FuzzReceive(f *testing.F) {
 		}
 		require.Zero(t, pool.InUse())
 	})
+}
+
+// BenchmarkReceive receives a capture in memory over and over; ns/op is for a packet.
+func BenchmarkReceive(b *testing.B) {
+	var file bytes.Buffer
+	w, err := pcapfile.NewWriter(&file, pcapfile.WriterConfig{})
+	require.NoError(b, err)
+	_, err = w.AddInterface(pcapfile.Interface{LinkType: pcapfile.LinkEthernet})
+	require.NoError(b, err)
+	for range 10000 {
+		require.NoError(b, w.WritePacket(0, time.Unix(1, 0), make([]byte, 100), 0))
+	}
+	require.NoError(b, w.Flush())
+	d, err := pcap.New(pcap.Config{Reader: bytes.NewReader(file.Bytes()), Loops: -1})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for total := 0; total < b.N; {
+		n, err := d.Queues()[0].Receive(batch, driver.Forever)
+		require.NoError(b, err)
+		packet.FreeBatch(batch[:n])
+		total += n
+	}
+	require.NoError(b, d.Close())
+}
+
+// BenchmarkSend writes to nowhere; ns/op is for a packet.
+func BenchmarkSend(b *testing.B) {
+	pool, err := packet.NewPool(packet.PoolConfig{})
+	require.NoError(b, err)
+	d, err := pcap.New(pcap.Config{Writer: io.Discard})
+	require.NoError(b, err)
+	batch := make([]*packet.Buffer, driver.BatchSize)
+	b.ReportAllocs()
+	for n := 0; n < b.N; n += len(batch) {
+		pool.GetBatch(batch)
+		for _, p := range batch {
+			_, _ = p.Extend(100)
+		}
+		if err := d.Queues()[0].Send(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, d.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/ethernet"
@@ -53,13 +54,13 @@ func (s *sink) send(batch []*packet.Buffer) error {
 	defer s.mu.Unlock()
 	defer packet.FreeBatch(batch)
 	var first error
-	packets, bytes := 0, 0
+	packets, bytes, now := 0, 0, s.driver.config.Now()
 	for _, b := range batch {
 		if b == nil {
 			continue
 		}
 		n := b.Len()
-		if err := s.write(b); err != nil {
+		if err := s.write(b, now); err != nil {
 			s.refused(err, 1)
 			if first == nil {
 				first = err
@@ -90,7 +91,7 @@ func (s *sink) refused(err error, packets int) {
 }
 
 // write writes one packet, with what its metadata say put into it.
-func (s *sink) write(b *packet.Buffer) error {
+func (s *sink) write(b *packet.Buffer, now time.Time) error {
 	if s.closed {
 		return net.ErrClosed
 	}
@@ -108,7 +109,7 @@ func (s *sink) write(b *packet.Buffer) error {
 	if snap := s.driver.config.SnapLen; snap > 0 {
 		kept = p[:min(snap, len(p))]
 	}
-	return s.file.WritePacket(s.face, s.driver.config.Now(), kept, len(p))
+	return s.file.WritePacket(s.face, now, kept, len(p))
 }
 
 func (s *sink) complete(b *packet.Buffer) error {

@@ -60,7 +60,9 @@ func candidates(kind Kind, without packet.Offloads) []features {
 		f.flags |= unix.TUN_F_USO4 | unix.TUN_F_USO6
 		list = append(list, f)
 	}
-	if f.offloads.Has(packet.OffloadTCP4) && !without.Has(packet.OffloadTunnelTCP4) {
+	// Where the tunnel's headers are, the kernel checks as if there were an Ethernet header (virtio_net_hdr_tnl_to_skb in
+	// include/linux/virtio_net.h): EINVAL from a TUN device.
+	if kind == TAP && f.offloads.Has(packet.OffloadTCP4) && !without.Has(packet.OffloadTunnelTCP4) {
 		f.offloads |= packet.OffloadTunnelTCP4
 		f.flags |= tunFUDPTunnelGSO | tunFUDPTunnelGSOCsum
 		f.headerLen = vnethdr.LenTunnel
@@ -178,8 +180,8 @@ func negotiate(fd int, kind Kind, without packet.Offloads) (features, error) {
 
 // set sets features of a device.
 func (f features) set(fd int, kind Kind) error {
-	if f.headerLen == 0 {
-		return nil
+	if f.headerLen == 0 { // then nothing may be left to us, as one who had the device before may have allowed
+		return ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", 0)
 	}
 	if err := ioctlInt(fd, unix.TUNSETVNETHDRSZ, "TUNSETVNETHDRSZ", f.headerLen); err != nil {
 		return err
@@ -192,6 +194,15 @@ func (f features) set(fd int, kind Kind) error {
 		return err
 	}
 	return ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", f.flags&^(unix.TUN_F_USO4|unix.TUN_F_USO6))
+}
+
+// reset makes a device that stays what it is when it is new, for whoever has it next and expects that.
+func reset(fd int) error {
+	return errors.Join(
+		ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", 0),
+		ioctlInt(fd, unix.TUNSETVNETLE, "TUNSETVNETLE", 0),
+		ioctlInt(fd, unix.TUNSETVNETHDRSZ, "TUNSETVNETHDRSZ", vnethdr.Len),
+	)
 }
 
 // persist makes the device stay when its last queue is closed.

@@ -57,7 +57,9 @@ type session struct {
 }
 
 // typed reports whether what runs was typed.
-func (s *session) typed() bool { return s != nil && s.console && s.shells.sys.Sched.Current().PID == mainPID }
+func (t *session) typed() bool {
+	return t != nil && t.console && t.shells.sys.Sched.Current().PID == mainPID
+}
 
 // RunSession runs a session in p's place, which ends when ctx is done at the latest. It returns the exit status: the script's if that
 // has called exit, else that of the last line.
