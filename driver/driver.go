@@ -15,7 +15,7 @@
 //	for batch := make([]*packet.Buffer, driver.BatchSize); ; {
 //		n, err := d.Queues()[0].Receive(batch, driver.Forever)
 //		if err != nil {
-//			return err // net.ErrClosed after Close
+//			return err // net.ErrClosed after Close, io.EOF at the end of a capture file
 //		}
 //		for _, b := range batch[:n] {
 //			…
@@ -65,25 +65,30 @@ type Driver interface {
 type Queue interface {
 	// Receive waits for packets, at most as long as wait says: 0 is not at all, [Forever] until there are some. It fills batch
 	// from the front and returns how many there are, 0 without an error if the time is over, or [Queue.Interrupt] was called.
-	// What was in batch is overwritten. The buffers are the caller's, who frees them or hands them on; they come from the
-	// driver's pool, with the headroom that it was told to leave.
+	// What was in batch is overwritten; an empty one takes nothing and returns at once. The buffers are the caller's, who frees
+	// them or hands them on; they come from the driver's pool, with the headroom that it was told to leave. Packets that come while
+	// the pool is empty may wait in the device or be lost, and are counted then; it is for those behind them as if nothing had
+	// happened.
 	//
 	// Packets are Ethernet frames, or IPv4 packets if Link says Raw. What the device knows about them is in the buffers'
 	// metadata: VLAN tags that it stripped, checksums not computed yet, superframes that are to be cut.
 	//
-	// Errors but net.ErrClosed are about the moment, such as a device that is down, and wrap what the system said: to call
-	// again is always right, and waits as long as it is told to while nothing has changed.
+	// Two errors are for good: net.ErrClosed after Close, and io.EOF if no packet will ever come again, as at the end of a capture
+	// file. Others are about the moment, such as a device that is down, and wrap what the system said: to call again is right then,
+	// and waits as long as it is told to while nothing has changed.
 	Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 
-	// Interrupt makes the Receive that waits, or else the next one, return at once if there are no packets.
+	// Interrupt makes the Receive that waits, or else the next one, return at once if there are no packets. It is for any
+	// goroutine; several before one Receive are as one.
 	Interrupt()
 
 	// Send sends packets in their order. All buffers are the driver's from then on, and the batch's entries nil afterwards,
-	// whatever becomes of them. Metadata that Link's Offloads do not name is an error of the packet.
+	// whatever becomes of them; those that are nil are skipped. A packet without metadata needs no headroom. Metadata that Link's
+	// Offloads do not name is an error of the packet.
 	//
 	// Packets that cannot be sent, since the device is full, down, or refuses them, are dropped and counted; those behind them
-	// are tried all the same. The error is that of the first, net.ErrClosed after Close. Send does not wait for a slow device
-	// longer than a few milliseconds.
+	// are tried all the same. The error is that of the first: one of this package, such as [ErrTooLong], or the system's;
+	// net.ErrClosed after Close. Send does not wait for a slow device longer than a few milliseconds.
 	Send(batch []*packet.Buffer) error
 }
 
@@ -99,7 +104,8 @@ type Link struct {
 	Offloads packet.Offloads
 }
 
-// Stats are a driver's counters, since it was made. Bytes are those of the packets as they are handed over.
+// Stats are a driver's counters, since it was made. Bytes are those of the packets as they are handed over. A packet that Receive
+// returned is one RxPacket, one that Send was given is one TxPacket, TxDropped or TxError, a superframe like any other.
 type Stats struct {
 	RxPackets, RxBytes uint64
 	RxDropped          uint64 // lost since nobody fetched them in time, or there was no buffer

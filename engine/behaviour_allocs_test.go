@@ -162,6 +162,24 @@ func TestBehaviourAllocations(t *testing.T) {
 	}
 }
 
+// TestBehaviourAllocationsSendFrame are frames of the node's own, whole ones and one cut short.
+func TestBehaviourAllocationsSendFrame(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector allocates")
+	}
+	r := newBridge(t, still)
+	bridge, frame := r.Index("br0"), stationFrame(mac6(0x99), sta0)
+	allocs := testing.AllocsPerRun(100, func() {
+		for _, f := range [][]byte{frame, frame[:10]} {
+			b := r.pool.Get()
+			_ = b.SetBytes(f)
+			_ = r.SendFrame(bridge, b, r.now)
+		}
+	})
+	assert.Zero(t, allocs)
+	assert.Equal(t, map[engine.Reason]uint64{engine.DropShortFrame: 101}, r.drops())
+}
+
 // TestBehaviourAllocationsWhileWaiting are packets that wait for a neighbour, push others out, and go at last.
 func TestBehaviourAllocationsWhileWaiting(t *testing.T) {
 	if underRace {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,44 @@ func TestBehaviourSend(t *testing.T) {
 		assert.Equal(t, "10.244.1.0 > "+podB, out[0].inner.src()+" > "+out[0].inner.dst())
 		assert.Equal(t, uint8(64), out[0].inner.ip.TTL)
 	})
+}
+
+// TestBehaviourSendFrame sends whole frames by devices of each kind.
+func TestBehaviourSendFrame(t *testing.T) {
+	frame := stationFrame(mac6(0xb9), mac6(0xa1))
+	long := append(slices.Clone(frame), make([]byte, 1500)...)
+	for _, c := range []struct {
+		name, dev string
+		frame     []byte
+		want      error
+		why       engine.Reason // of the drop, which there may be without an error too; 0: none
+		out       string
+	}{
+		{name: "by a port", dev: "p0", frame: frame, out: "p0"},
+		{name: "by a bridge, which floods it", dev: "br100", frame: frame, out: "eth0 p1 p0"},
+		{name: "by a VXLAN device", dev: "vx100", frame: frame, out: "eth0"},
+		{name: "longer than the device's MTU", dev: "p0", frame: long, want: engine.ErrMessageSize, why: engine.DropFrameTooBig},
+		{name: "shorter than a header", dev: "p0", frame: frame[:13], want: engine.ErrInvalid, why: engine.DropShortFrame},
+		{name: "by a device that is down", dev: "off", frame: frame, want: engine.ErrDown, why: engine.DropDown},
+		{name: "by a device without carrier, which nobody is told of", dev: "unplugged", frame: frame, why: engine.DropDown},
+		{name: "by lo", dev: "lo", frame: frame, want: engine.ErrInvalid, why: engine.DropProtocol},
+		{name: "by no device", dev: "none", frame: frame, want: engine.ErrInvalid, why: engine.DropNoDevice},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newTenant(t, engine.VXLAN{})
+			r.fdb(ethernet.MAC{}, "vx100", tunnelEnd2)
+			r.port("off", mac6(0x71))
+			r.must(r.SetLink("off", engine.LinkChange{Up: engine.Set(false)}))
+			r.port("unplugged", mac6(0x72))
+			r.must(r.SetLink("unplugged", engine.LinkChange{Carrier: engine.Set(false)}))
+			r.out = nil
+			require.ErrorIs(t, r.SendFrame(r.Index(c.dev), r.buffers(c.frame)[0], r.now), c.want)
+			assert.Equal(t, c.out, strings.Join(devices(r.out), " "))
+			if c.why != 0 {
+				assert.Equal(t, map[engine.Reason]uint64{c.why: 1}, r.drops())
+			}
+		})
+	}
 }
 
 func TestBehaviourEcho(t *testing.T) {
@@ -366,9 +405,9 @@ func TestBehaviourMetadataGSO(t *testing.T) {
 
 	r := newRouter(t)
 	out := r.with("eth0", super(eth0MAC, nearMAC, near, far), segments(1460))
-	require.Len(t, out, 1, "segments of 1500 bytes pass")
+	require.Len(t, out, 3, "segments of 1500 bytes pass, and a port without offloads gets them")
 	assert.Equal(t, "eth1", out[0].dev)
-	assert.Equal(t, uint16(3040), out[0].ip.Length)
+	assert.Equal(t, []uint16{1500, 1500, 120}, []uint16{out[0].ip.Length, out[1].ip.Length, out[2].ip.Length})
 	r.setMTU("eth1", 1400)
 	out = r.with("eth0", super(eth0MAC, nearMAC, near, far), segments(1460))
 	require.Len(t, out, 1)
@@ -377,8 +416,8 @@ func TestBehaviourMetadataGSO(t *testing.T) {
 
 	r = newFlannel(t)
 	out = r.with("veth0", super(cni0MAC, podAMAC, podA, podB), segments(1410))
-	require.Len(t, out, 1, "segments of 1450 bytes fit the tunnel")
-	assert.Equal(t, uint16(3040), out[0].inner.ip.Length)
+	require.Len(t, out, 3, "segments of 1450 bytes fit the tunnel")
+	assert.Equal(t, uint16(1450), out[0].inner.ip.Length)
 	out = r.with("veth0", super(cni0MAC, podAMAC, podA, podB), segments(1411))
 	require.Len(t, out, 1)
 	out[0].wantICMP(t, 3, 4, "10.244.1.1", podA)

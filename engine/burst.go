@@ -224,6 +224,10 @@ func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) int {
 		if f.verdict.encloses() && !w.enclose(f, b) {
 			continue
 		}
+		if b.HasOffloads() {
+			w.sendFit(f.to, b)
+			continue
+		}
 		n := tx.of(w, f.to)
 		if len(n.queue) == 0 {
 			w.ready = append(w.ready, f.to.index)

@@ -50,8 +50,9 @@ type device struct {
 	port      BridgePort
 	conf      Conf // effective: with what holds for all
 	tap       Tap
-	plain     bool // running, and nobody watches
-	forwards  bool // what it gives to the IP stack may go on, without another look at whom it is from
+	offloads  offloads // of a port
+	plain     bool     // running, and nobody watches
+	forwards  bool     // what it gives to the IP stack may go on, without another look at whom it is from
 
 	bridge *bridge
 	vxlan  *vxlanDevice
@@ -77,7 +78,7 @@ func (d *device) label() string {
 // bridge is what a bridge has beside other devices.
 type bridge struct {
 	table *fdb.Table
-	ports []uint32 // in the order in which they joined
+	ports []uint32 // the newest first, as in Linux (new_nbp), which shows in the order of flooded copies
 	had   bool     // a port once: from then on its carrier is theirs
 	made  Bridge
 }

@@ -63,10 +63,10 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 }
 
 // ordinary returns the headers and the length of a frame, if it has nothing that the short way does not know of, else nil.
-// Superframes that it does not know are longer than any MTU, and packets with too little room in front fail as they do otherwise.
+// Packets with too little room in front fail as they do otherwise.
 func ordinary(b *packet.Buffer) (h *headers, size uint16) {
 	p := b.Bytes()
-	if len(p) < len(headers{}) || len(p) > maxFrame || b.HasVLAN() {
+	if len(p) < len(headers{}) || len(p) > maxFrame || b.HasVLAN() || b.IsSuperframe() {
 		return nil, 0
 	}
 	return (*headers)(p), uint16(len(p))

@@ -130,8 +130,8 @@ func TestScenarioS7(t *testing.T) {
 			A/eth0 > B/eth0 ip 148: 192.0.2.1 > 192.0.2.2 ttl 64 udp * > 4789 nocsum vxlan 10 | ra/eth0 > rb/eth0 ip 98: 10.0.0.1 > 10.0.0.2 ttl 64 DF echo request 1
 			B/eth0 > A/eth0 ip 148: 192.0.2.2 > 192.0.2.1 ttl 64 udp * > 4789 nocsum vxlan 10 | rb/eth0 > ra/eth0 ip 98: 10.0.0.2 > 10.0.0.1 ttl 64 echo reply 1`
 	)
-	n.under[0].Expect(toB + toC + rest)
-	n.under[1].Expect(toB + rest) // B does not pass on to C what came from A: split horizon
+	n.under[0].Expect(toC + toB + rest) // the first remote's copy goes last
+	n.under[1].Expect(toB + rest)       // B does not pass on to C what came from A: split horizon
 	n.under[2].Expect(toC)
 	n.wires["rc"].Expect(`ra/eth0 > ff:ff:ff:ff:ff:ff arp 42: who-has 10.0.0.2 tell 10.0.0.1`)
 	n.wires["ba"].Expect("")
@@ -224,8 +224,8 @@ func TestScenarioS7UnknownUnicast(t *testing.T) {
 	n.Settle()
 	const inner = `ra/eth0 > 02:00:00:00:00:99 ip 98: 10.0.0.1 > 10.0.0.99 ttl 64 echo request 1`
 	n.under[0].Expect(`
-		A/eth0 > B/eth0 ip 148: 192.0.2.1 > 192.0.2.2 ttl 64 udp * > 4789 nocsum vxlan 10 | ` + inner + `
-		A/eth0 > C/eth0 ip 148: 192.0.2.1 > 192.0.2.3 ttl 64 udp * > 4789 nocsum vxlan 10 | ` + inner)
+		A/eth0 > C/eth0 ip 148: 192.0.2.1 > 192.0.2.3 ttl 64 udp * > 4789 nocsum vxlan 10 | ` + inner + `
+		A/eth0 > B/eth0 ip 148: 192.0.2.1 > 192.0.2.2 ttl 64 udp * > 4789 nocsum vxlan 10 | ` + inner)
 	n.wires["rb"].Expect(inner)
 	n.wires["rc"].Expect(inner)
 	n.wires["bb"].Expect("")

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/ipfrag"
 	"github.com/culvert-net/culvert/ipv4"
@@ -113,6 +114,44 @@ func (w *Worker) SendPacket(b *packet.Buffer, now time.Duration) error {
 // SendPacket is [Worker.SendPacket] by the engine's first worker.
 func (e *Engine) SendPacket(b *packet.Buffer, now time.Duration) error {
 	return e.first.SendPacket(b, now)
+}
+
+// SendFrame sends a whole Ethernet frame by a device, past routes and neighbours, as a packet socket does: a bridge forwards it, a
+// VXLAN device encapsulates it. b is the engine's from then on, even if there is an error: [ErrDown], [ErrMessageSize], or
+// [ErrInvalid] if the frame is shorter than its header, or the device does not exist or carries no Ethernet (packet_snd in
+// net/packet/af_packet.c).
+func (w *Worker) SendFrame(device uint32, b *packet.Buffer, now time.Duration) error {
+	w.total.In++
+	if !w.busy {
+		w.begin(now)
+		defer w.end()
+	}
+	w.crossed, w.group = 0, false
+	d := w.st.device(device)
+	switch {
+	case d == nil:
+		w.drop(nil, b, DropNoDevice)
+		return ErrInvalid
+	case !d.up:
+		w.drop(d, b, DropDown)
+		return ErrDown
+	case d.raw || d.kind == KindIPIP || d.kind == KindLoopback:
+		w.drop(d, b, DropProtocol)
+		return ErrInvalid
+	case b.Len() < ethernet.HeaderLen:
+		w.drop(d, b, DropShortFrame)
+		return ErrInvalid
+	case !fits(d, b):
+		w.drop(d, b, DropFrameTooBig)
+		return ErrMessageSize
+	}
+	w.transmit(d, b)
+	return nil
+}
+
+// SendFrame is [Worker.SendFrame] by the engine's first worker.
+func (e *Engine) SendFrame(device uint32, b *packet.Buffer, now time.Duration) error {
+	return e.first.SendFrame(device, b, now)
 }
 
 // outgoing is what the header of a packet of the node's own says.
@@ -257,13 +296,13 @@ func (w *Worker) sendOut(path *route.Path, hop route.NextHop, od *device, out ou
 		}
 	}
 	next := nextHop(&hop, out.dst)
-	if gso, _ := b.GSO(); b.Len() <= mtu || gso != packet.GSONone {
+	if segmentLen(b, true) <= mtu {
 		w.output(od, next, b)
 		return nil
 	}
 	if out.df {
 		w.total.Counters[IPFragFails]++
-		w.dropTx(od, b, DropTooBig)
+		w.drop(od, b, DropTooBig) // the device never sees it
 		return ErrMessageSize
 	}
 	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, next, f) })
@@ -272,16 +311,13 @@ func (w *Worker) sendOut(path *route.Path, hop route.NextHop, od *device, out ou
 
 // cut cuts a packet into fragments.
 func (w *Worker) cut(b *packet.Buffer, mtu int) ([]*packet.Buffer, error) {
-	var list []*packet.Buffer
-	if n := len(w.spareFrags); n > 0 {
-		list, w.spareFrags = w.spareFrags[n-1], w.spareFrags[:n-1]
-	}
 	get := w.e.pool.Get
 	if w.dry != nil {
 		get = w.e.pool.Outside
 	}
-	frags, err := ipfrag.Fragment(b, mtu, get, list)
+	frags, err := ipfrag.Fragment(b, mtu, get, w.list())
 	if err != nil {
+		w.unlist(frags)
 		return nil, err
 	}
 	w.total.Made += uint64(len(frags) - 1)

@@ -295,6 +295,12 @@ func (b *Buffer) GSO() (t GSOType, size uint16) { return b.gso, b.gsoSize }
 // IsSuperframe reports whether the packet is to be cut into segments.
 func (b *Buffer) IsSuperframe() bool { return b.gso != GSONone }
 
+// HasOffloads reports whether there is metadata that a device without offloads cannot take, so that it has to be put into the
+// packet: a VLAN tag beside it, a partial checksum, segments to be cut.
+func (b *Buffer) HasOffloads() bool {
+	return b.tag.TPID != 0 || b.csum == ChecksumPartial || b.gso != GSONone
+}
+
 // SetGSO records that the packet is a superframe, to be cut into segments with size bytes of transport payload each.
 func (b *Buffer) SetGSO(t GSOType, size uint16) { b.gso, b.gsoSize = t, size }
 

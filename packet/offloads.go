@@ -28,14 +28,14 @@ func (o Offloads) String() string {
 	if o == 0 {
 		return "none"
 	}
-	text := ""
+	var text []byte
 	for i, name := range offloadNames {
 		if o&(1<<i) != 0 {
-			text += "|" + name
+			text = append(append(text, '|'), name...)
 		}
 	}
 	if o>>len(offloadNames) != 0 {
-		text += "|unknown"
+		text = append(text, "|unknown"...)
 	}
-	return text[1:]
+	return string(text[1:])
 }

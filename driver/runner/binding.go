@@ -164,8 +164,8 @@ func (b *binding) watch(changed <-chan struct{}, stop <-chan struct{}) {
 	}
 }
 
-// follow gives the port the carrier of the driver's link, and its MTU and MAC address as long as the port's are those that the
-// link had before.
+// follow gives the port the carrier of the driver's link, and its MTU, MAC address and offloads as long as the port's are those
+// that the link had before.
 func (b *binding) follow() {
 	b.following.Lock()
 	defer b.following.Unlock()
@@ -179,8 +179,17 @@ func (b *binding) follow() {
 	if l.MTU != 0 && is.MTU == b.last.MTU && l.MTU != is.MTU {
 		c.MTU = &l.MTU
 	}
-	if (l.MAC != engine.Link{}.MAC) && is.MAC == b.last.MAC && l.MAC != is.MAC {
+	if !l.MAC.IsZero() && is.MAC == b.last.MAC && l.MAC != is.MAC {
 		c.MAC = &l.MAC
+	}
+	if is.Offloads == b.last.Offloads && l.Offloads != is.Offloads {
+		c.Offloads = &l.Offloads
+		if !l.Offloads.Has(packet.OffloadTCP4) {
+			c.Coalesce = engine.Set(false)
+		}
+		if !l.Offloads.Has(packet.OffloadUDP4) {
+			c.CoalesceUDP = engine.Set(false)
+		}
 	}
 	if err := b.r.e.SetLink(name, c); err != nil {
 		b.tell(err)

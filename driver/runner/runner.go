@@ -59,13 +59,18 @@ type Config struct {
 	// Start is the engine's time when the runner is made; later than any that the engine was told before.
 	Start time.Duration
 
+	// Output takes what leaves by ports that have no driver, and is called by several goroutines at once; nil: it is dropped, and
+	// counted by [Runner.Unbound].
+	Output engine.Output
+
 	// OnError is told of errors of a port's driver: those of Receive, and of changes of its link that the port cannot follow.
 	// When err is that of a driver that has ended (net.ErrClosed, io.EOF), its queue is not asked again. Errors of Send are
 	// counted only, see [PortStats]. nil: nobody.
 	OnError func(port uint32, err error)
 }
 
-// Runner runs an engine. Its methods may be called at any time by any goroutine, but not by the engine's callbacks, nor by OnError.
+// Runner runs an engine. Its methods may be called at any time by any goroutine, but, Now excepted, not by the engine's callbacks, nor
+// by OnError.
 type Runner struct {
 	e      *engine.Engine
 	config Config
@@ -162,8 +167,11 @@ func (r *Runner) Attach(d driver.Driver, p engine.Port) (uint32, error) {
 	if p.MTU == 0 {
 		p.MTU = l.MTU
 	}
-	if (p.MAC == engine.Link{}.MAC) {
+	if p.MAC.IsZero() && !l.Raw {
 		p.MAC = l.MAC
+	}
+	if p.Offloads == 0 {
+		p.Offloads = l.Offloads
 	}
 	port, err := r.e.AddPort(p)
 	if err != nil {
@@ -251,6 +259,10 @@ func (r *Runner) newWorker() *worker {
 // output is the worker's Output: it sends, or drops what has nowhere to go.
 func (w *worker) output(port uint32, batch []*packet.Buffer) {
 	if b := w.r.bound(port); b != nil && b.send(w.number, batch) {
+		return
+	}
+	if out := w.r.config.Output; out != nil {
+		out(port, batch)
 		return
 	}
 	w.r.unbound.Add(uint64(len(batch)))

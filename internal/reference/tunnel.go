@@ -16,7 +16,7 @@ import (
 // end to it: what becomes of such packets depends on limits that are the implementation's.
 const maxEncap = 4
 
-// encapVXLAN sends a frame to the remote ends that the FDB has for it (vxlan_xmit).
+// encapVXLAN sends a frame to the remote ends that the FDB has for it, to the first of them last (vxlan_xmit).
 func (n *Node) encapVXLAN(d *Device, f frame) {
 	if n.inTunnel() {
 		return
@@ -30,9 +30,10 @@ func (n *Node) encapVXLAN(d *Device, f frame) {
 		n.drop("FDBMiss")
 		return
 	}
-	for _, remote := range s.VTEPs {
+	for _, remote := range s.VTEPs[1:] {
 		n.encapVXLANTo(d, f, remote)
 	}
+	n.encapVXLANTo(d, f, s.VTEPs[0])
 }
 
 func (n *Node) inTunnel() (tooDeep bool) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/simnet"
@@ -17,18 +18,33 @@ import (
 // Faults is what happens to the frames that a device sends; see simnet.Faults.
 type Faults = simnet.Faults
 
-// Device is what the network knows about a device beside what its engine knows: there is one for each veth end and dummy.
+// Device is what the network knows about a device beside what its engine knows: there is one for each veth end and dummy, and for
+// those that have a driver.
 type Device struct {
 	Name string
 	Node *Node
-	Kind string  // "veth" or "dummy", as 'ip -d link' has it
+	Kind string  // "veth", "dummy", or that of a driver, as 'ip -d link' has it
 	Peer *Device // of a veth end: the other; nil once that is gone
+
+	// Driver is what is outside, nil if that is the network.
+	Driver driver.Driver
 
 	// Traced is how many traced packets the device has sent; 'lab -draw' shows their way.
 	Traced int
 
-	port  *simnet.Port
-	queue QueueStats
+	port    *simnet.Port
+	queue   QueueStats
+	refused frames // by the other end
+	lost    frames // by the faults
+	index   uint32 // of a port with a driver
+}
+
+// frames is how many there were, and their bytes.
+type frames struct{ packets, bytes uint64 }
+
+func (f *frames) count(frame []byte) {
+	f.packets++
+	f.bytes += uint64(len(frame))
 }
 
 // QueueStats are what the faults of a device have counted since they were set.
@@ -77,8 +93,9 @@ func (d *Device) takes(frame []byte) bool {
 	if !ok || len(frame) <= l.MTU+headers {
 		return true
 	}
-	if d.Peer != nil {
-		d.Peer.Node.refused++
+	if from := d.Peer; from != nil {
+		from.refused.count(frame)
+		from.Node.refused = from
 	}
 	return false
 }
@@ -116,6 +133,11 @@ func (n *Node) deleteAbove(name string) error {
 
 func (n *Node) deleteLink(name string) error {
 	d, index := n.devices[name], n.E.Index(name)
+	if d != nil {
+		if err := n.unplugDevice(d); err != nil {
+			return err
+		}
+	}
 	if err := n.E.DeleteLink(name); err != nil {
 		return err
 	}
@@ -221,7 +243,7 @@ func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, engine.ErrNotFound)
-	case d == nil:
+	case d == nil || d.Driver != nil:
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, ErrImmovable)
 	case to == n:
 		return nil
@@ -242,7 +264,7 @@ func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	delete(n.devices, name)
 	n.dropTaps(name)
 	n.moveAttrs(name, to, as.Name)
-	d.Node, d.Name = to, as.Name
+	d.Node, d.Name, d.refused, d.lost = to, as.Name, frames{}, frames{} // as the counters of the new engine's
 	to.devices[as.Name] = d
 	n.meet(to)
 	if d.Peer != nil {
@@ -282,9 +304,21 @@ func (d *Device) SetFaults(f *Faults) error {
 // QueueStats returns what the faults have counted.
 func (d *Device) QueueStats() QueueStats { return d.queue }
 
+// Stats returns a device's counters: the engine's, but what never left a veth end is not among what it has sent.
+func (n *Node) Stats(dev string) (engine.LinkStats, error) {
+	s, err := n.E.DeviceStats(dev)
+	if d := n.devices[dev]; d != nil {
+		s.TxPackets -= d.refused.packets + d.lost.packets
+		s.TxBytes -= d.refused.bytes + d.lost.bytes
+		s.TxDropped += d.refused.packets
+	}
+	return s, err
+}
+
 // sent counts a frame that netem was given.
-func (d *Device) sent(_ []byte, lost bool) {
+func (d *Device) sent(frame []byte, lost bool) {
 	if lost {
+		d.lost.count(frame)
 		d.queue.Dropped++
 	} else {
 		d.queue.Waiting++

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
@@ -29,65 +30,93 @@ type Node struct {
 	devices map[string]*Device
 	attrs   map[string]*Attrs
 	ids     map[*Node]int // see ID
-	sockets []*Socket
+	live    *live         // nil: the network's goroutine is the only one that runs the engine
+
+	socketsMu sync.Mutex // whoever runs the engine asks which socket takes a packet
+	sockets   []*Socket
 
 	listeners []*Tap
 	taps      map[string]*deviceTap
 
 	echoIDs map[uint16]bool // in use by ICMP sockets
 	port    uint16          // the last ephemeral port given out
-	refused int             // frames that the other end of a veth pair did not take
+	refused *Device         // the veth end whose last frame the other end did not take; nil: there was none
 	missed  []func(engine.Miss)
 
-	kept   map[any]any // see Value
-	births map[station]Birth
-	serial uint64
+	kept map[any]any // see Value
+
+	birthsMu sync.Mutex
+	births   map[station]Birth
+	serial   uint64
 }
 
 // Network returns the network that the node is in.
 func (n *Node) Network() *Network { return n.net }
 
-// Now returns the virtual time.
+// Now returns the network's time.
 func (n *Node) Now() time.Duration { return n.net.Now() }
 
-// Send sends a packet of the node's own with this payload, as engine.Send. It returns [ErrNoBuffers] if it leaves by a veth device
-// whose other end takes none so long.
+// Send sends a packet of the node's own with this payload, as engine.Send. The error may be [ErrNoBuffers].
 func (n *Node) Send(s engine.Send, payload []byte) error {
-	refused := n.refused
+	n.refused = nil
 	if err := n.sim.Send(s, payload); err != nil {
 		return err
 	}
-	if n.refused != refused {
+	return n.taken(s.Dst, s.Device)
+}
+
+// SendPacket sends a whole IPv4 packet of the node's own, as engine.SendPacket. The error may be [ErrNoBuffers].
+func (n *Node) SendPacket(packet []byte) error {
+	n.refused = nil
+	if err := n.sim.SendPacket(packet); err != nil {
+		return err
+	}
+	h, _, err := ipv4.Parse(packet)
+	if err != nil {
+		return err
+	}
+	return n.taken(netip.AddrFrom4(h.Dst()), "")
+}
+
+// taken returns [ErrNoBuffers] if a packet to dst, which was sent just now, leaves by a veth end that did not get rid of it. Bridges
+// and tunnels tell nobody.
+func (n *Node) taken(dst netip.Addr, dev string) error {
+	if n.refused == nil {
+		return nil
+	}
+	if a, err := n.E.GetRoute(dst, engine.RouteQuery{Device: dev}); err == nil && a.Dev == n.refused.Name {
 		return ErrNoBuffers
 	}
 	return nil
 }
 
-// SendPacket sends a whole IPv4 packet of the node's own.
-func (n *Node) SendPacket(packet []byte) error { return n.sim.SendPacket(packet) }
-
-// Transmit sends a whole frame out of a veth end, past all tables, as a packet socket does. Other devices cannot do that:
-// ErrNoTransmit.
+// Transmit sends a whole frame by a device, past routes and neighbours, as engine.SendFrame. The error may be [ErrNoBuffers], or
+// [ErrNoTransmit] for devices without Ethernet, lo among them.
 func (n *Node) Transmit(dev string, frame []byte) error {
-	d := n.devices[dev]
-	if d == nil || d.port == nil {
+	l, ok := n.E.Link(dev)
+	if !ok || l.Raw || l.Kind == engine.KindIPIP || l.Kind == engine.KindLoopback {
 		return ErrNoTransmit
 	}
-	if !d.up() {
-		return engine.ErrDown
+	n.refused = nil
+	if err := n.sim.SendFrame(l.Index, frame); err != nil {
+		return err
 	}
-	if t := n.taps[dev]; t != nil {
-		t.see(n.E.Index(dev), true, frame, n.Now())
+	if n.refused != nil && n.refused.Name == dev {
+		return ErrNoBuffers
 	}
-	d.port.Put(frame)
 	return nil
 }
 
 // onMiss tells all who asked for it what the engine misses.
 func (n *Node) onMiss(m engine.Miss) {
-	for _, f := range n.missed {
-		f(m)
+	if !n.room() {
+		return
 	}
+	n.later(func() {
+		for _, f := range n.missed {
+			f(m)
+		}
+	})
 }
 
 // OnMiss lets f be told what the engine asks its agent for: see engine.Miss.
@@ -101,22 +130,34 @@ func (n *Node) local(_ *engine.Worker, d engine.Delivery) bool {
 		Data: d.Payload, Packet: d.Buffer.Bytes(),
 	}
 	m.parse()
-	taken := m.Protocol == icmp.Protocol // what nobody waits for is ignored, not refused
-	var copied bool
-	for _, s := range slices.Clone(n.sockets) {
-		if !s.wants(&m) {
-			continue
-		}
-		if !copied {
-			m.Data, m.Packet, copied = bytes.Clone(m.Data), bytes.Clone(m.Packet), true
-		}
-		s.deliver(m)
-		taken = true
+	taken := n.wanted(&m)
+	if taken && n.room() {
+		m.Packet = bytes.Clone(m.Packet)
+		m.Data = m.Packet[d.Header.Len():][:len(d.Payload)]
+		m.parse() // of what is kept
+		n.later(func() { n.deliver(m) })
 	}
-	if taken {
+	if taken = taken || m.Protocol == icmp.Protocol; taken { // what nobody waits for is ignored, not refused
 		d.Buffer.Free()
 	}
 	return taken
+}
+
+// wanted reports whether a socket takes a message.
+func (n *Node) wanted(m *Message) bool {
+	n.socketsMu.Lock()
+	defer n.socketsMu.Unlock()
+	return slices.ContainsFunc(n.sockets, func(s *Socket) bool { return s.wants(m) })
+}
+
+// deliver gives a message to the sockets that want it.
+func (n *Node) deliver(m Message) {
+	n.socketsMu.Lock()
+	takers := slices.DeleteFunc(slices.Clone(n.sockets), func(s *Socket) bool { return !s.wants(&m) })
+	n.socketsMu.Unlock()
+	for _, s := range takers {
+		s.deliver(m)
+	}
 }
 
 // parse fills in what depends on the protocol.

@@ -42,6 +42,7 @@ var internals = map[string]internal{
 	"__lab_number":  (*shell).number,
 	"__lab_srandom": (*shell).randomNumber,
 	"__lab_seconds": (*shell).seconds,
+	"__lab_now":     (*shell).now,
 	"__lab_time":    (*shell).timeBegins,
 	"__lab_timed":   (*shell).timeEnds,
 	"__lab_return":  (*shell).returns,
@@ -114,8 +115,13 @@ func (sh *shell) spawn(ctx context.Context, hc interp.HandlerContext, args []str
 	return err
 }
 
-// enter gives a subshell an id of its own: it has no jobs yet.
+// enter gives a subshell an id of its own: it has no jobs yet, and no trap.
 func (sh *shell) enter(ctx context.Context, hc interp.HandlerContext, _ []string) error {
+	if hc.Env.Get(trapVariable).String() != "" {
+		if err := set(ctx, hc, trapVariable, ""); err != nil {
+			return err
+		}
+	}
 	return set(ctx, hc, "__lab_shell", sh.newID())
 }
 
@@ -263,17 +269,28 @@ func (sh *shell) kill(_ context.Context, hc interp.HandlerContext, args []string
 	return failed
 }
 
-// listJobs is the builtin jobs.
+// listJobs is the builtin jobs. Those that have ended it shows once.
 func (sh *shell) listJobs(_ context.Context, hc interp.HandlerContext, args []string) error {
-	for _, j := range sh.jobs[id(hc)] {
+	jobs := sh.jobs[id(hc)]
+	for i, j := range jobs {
+		mark := ' '
+		switch i {
+		case len(jobs) - 1:
+			mark = '+'
+		case len(jobs) - 2:
+			mark = '-'
+		}
 		switch {
 		case slices.Contains(args, "-p"):
 			fmt.Fprintln(hc.Stdout, j.task.PID)
 		case !j.task.Done():
-			fmt.Fprintf(hc.Stdout, "[%d]   Running                 %s &\n", j.number, j.text)
+			fmt.Fprintf(hc.Stdout, "[%d]%c  Running                 %s &\n", j.number, mark, j.text)
 		default:
-			fmt.Fprintf(hc.Stdout, "[%d]   Done                    %s\n", j.number, j.text)
+			fmt.Fprintf(hc.Stdout, "[%d]%c  Done                    %s\n", j.number, mark, j.text)
 		}
+	}
+	if !slices.Contains(args, "-p") {
+		sh.jobs[id(hc)] = slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.task.Done() })
 	}
 	return nil
 }
@@ -420,6 +437,13 @@ func (sh *shell) randomNumber(_ context.Context, hc interp.HandlerContext, _ []s
 
 // seconds is $SECONDS.
 func (sh *shell) seconds(_ context.Context, hc interp.HandlerContext, _ []string) error {
+	began, _ := strconv.Atoi(hc.Env.Get(epoch).String()) // 0 until SECONDS is set
+	fmt.Fprintln(hc.Stdout, int(sh.sys.Net.Now().Seconds())-began)
+	return nil
+}
+
+// now prints the seconds of virtual time.
+func (sh *shell) now(_ context.Context, hc interp.HandlerContext, _ []string) error {
 	fmt.Fprintln(hc.Stdout, int(sh.sys.Net.Now().Seconds()))
 	return nil
 }

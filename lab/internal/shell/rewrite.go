@@ -11,6 +11,9 @@ package shell
 //	$((0x$a)) $(($(__lab_number "0x$a"))), and constants become decimal: the interpreter knows no other numbers
 //	exec >F   { what follows it in the list } >F, for the interpreter gives up every later redirection too
 //	> FILE    > /dev/lab/line/N:FILE, for the message if FILE cannot be opened
+//	SECONDS=N __lab_epoch=$(($(__lab_now) - (N)))
+//	( X )     with 'return' or 'local' in a function: ( __lab_body() { X; }; __lab_body "$@" )
+//	( X )     with 'trap': ( X; exit )
 //	$!        $__lab_bang
 //	$RANDOM   $(__lab_random), and likewise $SECONDS; $$ and $PPID are constants
 //
@@ -20,7 +23,6 @@ package shell
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,21 +48,27 @@ type rewriter struct {
 	file  string
 	pipes *int // how many pipelines there are so far, in all texts of a run
 	errs  []error
+
+	texts     map[*syntax.Stmt]string // of background jobs, as they were
+	functions int                     // declarations of functions around the node that is rewritten
 }
 
 // rewrite changes a parsed text in place.
 func rewrite(f *syntax.File, pipes *int) error {
-	r := &rewriter{file: f.Name, pipes: pipes}
+	r := &rewriter{file: f.Name, pipes: pipes, texts: map[*syntax.Stmt]string{}}
+	syntax.Walk(f, r.describe)
 	syntax.Walk(f, r.conditions)
 	syntax.Walk(f, redirections)
 	var path []syntax.Node
 	syntax.Walk(f, func(n syntax.Node) bool {
 		if n != nil {
 			path = append(path, n)
+			r.functions += isFunction(n)
 			return true
 		}
 		last := path[len(path)-1]
 		path = path[:len(path)-1]
+		r.functions -= isFunction(last)
 		r.node(last)
 		return true
 	})
@@ -68,6 +76,24 @@ func rewrite(f *syntax.File, pipes *int) error {
 		return r.errs[0]
 	}
 	return nil
+}
+
+// isFunction is 1 for a function's declaration, else 0.
+func isFunction(n syntax.Node) int {
+	if _, ok := n.(*syntax.FuncDecl); ok {
+		return 1
+	}
+	return 0
+}
+
+// describe keeps what jobs will show of each background job, before that is rewritten.
+func (r *rewriter) describe(n syntax.Node) bool {
+	if s, ok := n.(*syntax.Stmt); ok && s.Background {
+		job := *s
+		job.Background, job.Comments = false, nil
+		r.texts[s] = text(&job)
+	}
+	return true
 }
 
 // condition lets no failure in the subshells of a condition end them under set -e: the interpreter knows that of the other parts.
@@ -144,18 +170,12 @@ func (r *rewriter) node(n syntax.Node) {
 		n.Parts = r.parts(n.Parts)
 	case *syntax.DblQuoted:
 		n.Parts = r.parts(n.Parts)
-	case *syntax.ArithmExp:
-		number(n.X)
-	case *syntax.ArithmCmd:
-		number(n.X)
-	case *syntax.ParenArithm:
-		number(n.X)
-	case *syntax.UnaryArithm:
-		number(n.X)
-	case *syntax.BinaryArithm:
-		number(n.X)
-		number(n.Y)
+	case *syntax.Assign:
+		r.assign(n)
+	case *syntax.CmdSubst:
+		n.Stmts = r.body(n.Pos(), n.Stmts, false)
 	}
+	r.arithmetic(n)
 }
 
 func (r *rewriter) refuse(pos syntax.Pos, what string) {
@@ -170,7 +190,7 @@ func (r *rewriter) stmt(s *syntax.Stmt) {
 			r.pipe(s, c)
 		}
 	case *syntax.Subshell:
-		c.Stmts = append([]*syntax.Stmt{call(s.Pos(), "__lab_enter")}, c.Stmts...)
+		c.Stmts = r.body(s.Pos(), c.Stmts, true)
 	case *syntax.TimeClause:
 		inner := c.Stmt
 		if inner == nil {
@@ -188,17 +208,64 @@ func (r *rewriter) stmt(s *syntax.Stmt) {
 	}
 }
 
+// body returns what runs in a subshell instead of its statements. The interpreter does not know that it is in a function there, and
+// runs no EXIT trap at its end: so statements with 'return' or 'local' become a function, and those with 'trap' end with an 'exit',
+// which see to the trap.
+func (r *rewriter) body(pos syntax.Pos, stmts []*syntax.Stmt, enter bool) []*syntax.Stmt {
+	local, traps := uses(stmts)
+	if local && r.functions > 0 {
+		all := call(pos, bodyWord)
+		c := all.Cmd.(*syntax.CallExpr)
+		params := &syntax.ParamExp{Dollar: pos, Short: true, Param: lit(pos, "@")}
+		c.Args = append(c.Args, word(&syntax.DblQuoted{Left: pos, Right: pos, Parts: []syntax.WordPart{params}}))
+		declared := &syntax.FuncDecl{Position: pos, Parens: true, Name: lit(pos, bodyWord), Body: &syntax.Stmt{Position: pos, Cmd: block(stmts...)}}
+		stmts = []*syntax.Stmt{{Position: pos, Cmd: declared}, all}
+	}
+	if traps {
+		stmts = append(slices.Clone(stmts), call(pos, "exit"))
+	}
+	if enter || traps {
+		stmts = append([]*syntax.Stmt{call(pos, "__lab_enter")}, stmts...)
+	}
+	return stmts
+}
+
+// bodyWord is the function that a subshell's statements become.
+const bodyWord = "__lab_body"
+
+// uses reports whether statements have words that are about the function or the shell that they run in; not those in further
+// functions and subshells.
+func uses(stmts []*syntax.Stmt) (local, traps bool) {
+	for _, s := range stmts {
+		syntax.Walk(s, func(n syntax.Node) bool {
+			switch n := n.(type) {
+			case *syntax.FuncDecl, *syntax.Subshell, *syntax.CmdSubst:
+				return false
+			case *syntax.DeclClause:
+				local = local || n.Variant.Value != "export" && n.Variant.Value != "readonly"
+			case *syntax.CallExpr:
+				if len(n.Args) > 0 {
+					local = local || n.Args[0].Lit() == "return"
+					traps = traps || n.Args[0].Lit() == "trap"
+				}
+			}
+			return true
+		})
+	}
+	return local, traps
+}
+
 // background rewrites X &.
 func (r *rewriter) background(s *syntax.Stmt) {
 	pos := s.Pos()
 	job := *s
 	job.Background, job.Comments = false, nil
-	run := &syntax.Stmt{Position: pos, Cmd: subshell(pos, &job), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, "/dev/null")}}
+	run := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, &job), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, "/dev/null")}}
 	body := &syntax.Stmt{
 		Position: pos, Background: true,
 		Cmd: block(call(pos, jobWord), or(run, call(pos, exitWord, "$?")), call(pos, exitWord, "0")),
 	}
-	*s = syntax.Stmt{Comments: s.Comments, Position: pos, Cmd: block(body, call(pos, "__lab_spawn", text(&job)))}
+	*s = syntax.Stmt{Comments: s.Comments, Position: pos, Cmd: block(body, call(pos, "__lab_spawn", r.texts[s]))}
 }
 
 // pipe rewrites X | Y. The last stage's status counts, unless pipefail is set. A negated pipeline must not end the script under
@@ -212,8 +279,8 @@ func (r *rewriter) pipe(s *syntax.Stmt, c *syntax.BinaryCmd) {
 		both.N = lit(pos, "2")
 		c.X.Redirs = append(c.X.Redirs, both)
 	}
-	from := &syntax.Stmt{Position: pos, Cmd: subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id)}}
-	to := &syntax.Stmt{Position: pos, Cmd: subshell(pos, c.Y), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, pipeDir+id)}}
+	from := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id)}}
+	to := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, c.Y), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, pipeDir+id)}}
 	s.Cmd = block(or(from, call(pos, "__lab_failed", id, "$?")), or(to, call(pos, "__lab_failed", id, "$?", "last")), call(pos, "__lab_piped", id))
 	if s.Negated {
 		s.Cmd = &syntax.BinaryCmd{OpPos: pos, Op: syntax.AndStmt, X: &syntax.Stmt{Position: pos, Cmd: s.Cmd}, Y: call(pos, ":")}
@@ -262,57 +329,9 @@ func (r *rewriter) parts(parts []syntax.WordPart) []syntax.WordPart {
 			parts[i] = r.param(p)
 		case *syntax.ProcSubst:
 			parts[i] = r.procSubst(p)
-		case *syntax.Lit: // of arithmetic: $((RANDOM % 5))
-			if len(parts) == 1 && p.Value == "RANDOM" {
-				parts[i] = substitution(p.Pos(), call(p.Pos(), "__lab_random"))
-			}
 		}
 	}
 	return parts
-}
-
-// number rewrites a word of arithmetic that is a number, and not a decimal one.
-func number(e syntax.ArithmExpr) {
-	w, ok := e.(*syntax.Word)
-	if !ok || len(w.Parts) == 0 {
-		return
-	}
-	start, ok := w.Parts[0].(*syntax.Lit)
-	if !ok || !otherBase.MatchString(start.Value) {
-		return
-	}
-	if len(w.Parts) > 1 {
-		quoted := &syntax.Word{Parts: []syntax.WordPart{&syntax.DblQuoted{Left: w.Pos(), Right: w.Pos(), Parts: w.Parts}}}
-		s := call(w.Pos(), "__lab_number")
-		c := s.Cmd.(*syntax.CallExpr)
-		c.Args = append(c.Args, quoted)
-		w.Parts = []syntax.WordPart{substitution(w.Pos(), s)}
-	} else if n, err := parseNumber(start.Value); err == nil {
-		start.Value = strconv.FormatInt(n, 10)
-	}
-}
-
-// otherBase finds how numbers begin that are hexadecimal, octal, or of the base that they name: 0x1f, 017, 2#101.
-var otherBase = regexp.MustCompile(`^(0[0-9xX]|[0-9]+#|0$)`)
-
-// parseNumber reads a number as bash does in arithmetic.
-func parseNumber(s string) (int64, error) {
-	if base, digits, ok := strings.Cut(s, "#"); ok {
-		b, err := strconv.Atoi(base)
-		if err != nil {
-			return 0, err
-		}
-		return strconv.ParseInt(digits, b, 64)
-	}
-	lower := strings.ToLower(s)
-	if digits, ok := strings.CutPrefix(lower, "0x"); ok {
-		n, err := strconv.ParseUint(digits, 16, 64)
-		return int64(n), err
-	}
-	if strings.HasPrefix(s, "0") {
-		return strconv.ParseInt(s, 8, 64)
-	}
-	return strconv.ParseInt(s, 10, 64)
 }
 
 // param rewrites the parameters that the interpreter would answer in its own way.
@@ -390,9 +409,11 @@ func block(stmts ...*syntax.Stmt) *syntax.Block {
 	return &syntax.Block{Lbrace: stmts[0].Pos(), Rbrace: stmts[0].Pos(), Stmts: stmts}
 }
 
-func subshell(pos syntax.Pos, s *syntax.Stmt) *syntax.Subshell {
-	return &syntax.Subshell{Lparen: pos, Rparen: pos, Stmts: []*syntax.Stmt{call(pos, "__lab_enter"), s}}
+func (r *rewriter) subshell(pos syntax.Pos, s *syntax.Stmt) *syntax.Subshell {
+	return &syntax.Subshell{Lparen: pos, Rparen: pos, Stmts: r.body(pos, []*syntax.Stmt{s}, true)}
 }
+
+func word(parts ...syntax.WordPart) *syntax.Word { return &syntax.Word{Parts: parts} }
 
 func or(x, y *syntax.Stmt) *syntax.Stmt {
 	return &syntax.Stmt{Position: x.Pos(), Cmd: &syntax.BinaryCmd{OpPos: x.Pos(), Op: syntax.OrStmt, X: x, Y: y}}

@@ -37,6 +37,13 @@ func TestRewrite(t *testing.T) {
 		{"exec at the end", "exec 2>&1", "{ :; } 2>&1"},
 		{"exec of a command", "exec a 2>&1; b", "exec a 2>&1; b"},
 		{"numbers", "echo $((0x1f + 017 - 2#101 + 10 + 0)) $((0x$a * 1))", `echo $((31 + 15 - 5 + 10 + 0)) $(($(__lab_number "0x$a") * 1))`},
+		{"variables of arithmetic", "echo RANDOM $((RANDOM + SECONDS))", "echo RANDOM $(($(__lab_random) + $(__lab_seconds)))"},
+		{"SECONDS is set", "SECONDS=$a; ((SECONDS = 0))", "__lab_epoch=$(($(__lab_now) - ($a))); ((__lab_epoch = $(__lab_now) - (0)))"},
+		{"return in a function's subshell", "f() { (return 3); }", `f() { (__lab_enter; __lab_body() { return 3; }; __lab_body "$@"); }`},
+		{"return in a subshell", "(return 3)", "(__lab_enter; return 3)"},
+		{"trap in a subshell", "(trap a EXIT; b)", "(__lab_enter; trap a EXIT; b; exit)"},
+		{"trap in a substitution", "echo $(trap a EXIT; b)", "echo $(__lab_enter; trap a EXIT; b; exit)"},
+		{"what jobs shows", "(a | b) &", `{ { __lab_job; (__lab_enter; (__lab_enter; { (__lab_enter; a) > /dev/lab/pipe/1 || __lab_failed 1 $?; (__lab_enter; b) < /dev/lab/pipe/1 || __lab_failed 1 $? last; __lab_piped 1; })) < /dev/null || __lab_exit $?; __lab_exit 0; } & __lab_spawn '(a | b)'; }`},
 		{"time", "time a", "{ __lab_time; a; __lab_timed $?; }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,6 +72,8 @@ func TestRefused(t *testing.T) {
 		{"file descriptor", "\na 3> f", "x.sh: line 2: file descriptor 3 cannot"},
 		{"duplicate of another", "a >&4", "x.sh: line 1: the redirection >&4 cannot"},
 		{"read and write", "a <> f", "x.sh: line 1: the redirection <> cannot"},
+		{"SECONDS counted up", "((SECONDS++))", "x.sh: line 1: an assignment to SECONDS other than = cannot"},
+		{"SECONDS appended to", "SECONDS+=1", "x.sh: line 1: an assignment to SECONDS other than = cannot"},
 		{"statuses of stages", "echo ${PIPESTATUS[0]}", "x.sh: line 1: PIPESTATUS cannot"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

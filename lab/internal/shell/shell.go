@@ -47,6 +47,9 @@ type shell struct {
 	*Shells
 	proc *proc.Proc
 	name string
+	id   string // of the shell itself, not of its subshells
+
+	session *session // nil: it runs a script to its end
 }
 
 // errKilled ends an interpreter whose task has died of a signal, or has ended.
@@ -64,8 +67,19 @@ func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) 
 		fmt.Fprintln(p.Stderr, err)
 		return 2
 	}
-	sh := &shell{Shells: s, proc: p, name: name}
-	vars := append(slices.Clone(p.Envs()), "__lab_shell="+s.newID())
+	_, r, err := s.interpreter(p, name, options, params)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	err = r.Run(context.Background(), file)
+	return s.status(err)
+}
+
+// interpreter returns one that runs in p's place.
+func (s *Shells) interpreter(p *proc.Proc, name string, options, params []string) (*shell, *interp.Runner, error) {
+	sh := &shell{Shells: s, proc: p, name: name, id: s.newID()}
+	vars := append(slices.Clone(p.Envs()), "__lab_shell="+sh.id)
 	r, err := interp.New(
 		interp.Env(expand.ListEnviron(vars...)),
 		interp.Dir(p.Dir),
@@ -77,12 +91,7 @@ func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) 
 		interp.StatHandler(sh.stat),
 		interp.ReadDirHandler2(sh.readDir),
 	)
-	if err != nil {
-		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
-		return 2
-	}
-	err = r.Run(context.Background(), file)
-	return s.status(err)
+	return sh, r, err
 }
 
 // status returns the exit status that an error of the interpreter stands for.
@@ -208,7 +217,7 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 	if task.Signal() != 0 {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
 			task.ClearSignal() // the user's ^C ends the command, and the script goes on
-			if sh.sys.Verbose != nil {
+			if sh.sys.Verbose != nil && !sh.sys.Net.RealTime() {
 				fmt.Fprintf(sh.sys.Verbose, "lab: %s: %s was interrupted, as by ^C: nothing more would have happened\n", p.Pos, args[0])
 			}
 		} else {
@@ -227,6 +236,9 @@ func (sh *shell) process(hc interp.HandlerContext, name string) *proc.Proc {
 	p := *sh.proc
 	p.Name = name
 	p.Pos = proc.Position{File: sh.name, Line: int(hc.Pos.Line())}
+	if sh.session.typed() {
+		p.Pos = proc.Position{} // who has typed it knows
+	}
 	p.Dir = hc.Dir
 	p.Stdin, p.Stdout, p.Stderr = hc.Stdin, hc.Stdout, hc.Stderr
 	if p.Stdin == nil {
@@ -252,6 +264,9 @@ func environment(env expand.Environ) []string {
 
 // call is the interpreter's way to ask what a simple command really is, builtins included.
 func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
+	if sh.session.stopped(args[0]) {
+		return nil, errKilled
+	}
 	switch args[0] {
 	case "echo", "printf":
 		if _, ok := interp.HandlerCtx(ctx).Stdout.(*checked); ok {
@@ -262,9 +277,11 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 	case "eval":
 		return sh.rewritten(ctx, []string{"eval"}, strings.Join(args[1:], " "))
 	case "trap":
-		if len(args) > 2 && !strings.HasPrefix(args[1], "-") {
+		if len(args) > 2 && (args[1] == "-" || !strings.HasPrefix(args[1], "-")) {
 			return sh.trap(ctx, args)
 		}
+	case "exit":
+		return sh.exit(ctx, args), nil
 	case "set":
 		return setBuiltin(args), nil
 	case "source", ".":
@@ -289,13 +306,57 @@ func (sh *shell) rewritten(ctx context.Context, before []string, text string, af
 	return slices.Concat(before, []string{text}, after), nil
 }
 
-// trap keeps the traps that can happen, and drops those of signals that nobody sends to a script.
+// trap keeps the traps that can happen, and drops those of signals that nobody sends to a script. The interpreter runs no EXIT trap
+// of a subshell: there it is kept in a variable for exit, and as an ERR trap for set -e.
 func (sh *shell) trap(ctx context.Context, args []string) ([]string, error) {
-	conditions := slices.DeleteFunc(slices.Clone(args[2:]), func(c string) bool { return c != "EXIT" && c != "ERR" && c != "0" })
-	if len(conditions) == 0 {
-		return []string{":"}, nil
+	if sh.session != nil && id(interp.HandlerCtx(ctx)) == sh.id {
+		args = sh.session.trap(args)
 	}
-	return sh.rewritten(ctx, []string{"trap"}, args[1], conditions...)
+	conditions := slices.DeleteFunc(slices.Clone(args[2:]), func(c string) bool { return c != "EXIT" && c != "ERR" && c != "0" })
+	action := args[1]
+	switch {
+	case len(conditions) == 0:
+		return []string{":"}, nil
+	case id(interp.HandlerCtx(ctx)) == sh.id || !slices.Contains(conditions, "EXIT") && !slices.Contains(conditions, "0"):
+		if action == "-" {
+			return slices.Concat([]string{"trap", "-"}, conditions), nil
+		}
+		return sh.rewritten(ctx, []string{"trap"}, action, conditions...)
+	case action == "-" || action == "":
+		return []string{"eval", trapVariable + "=; trap - ERR"}, nil
+	}
+	text, err := sh.reparse(sh.name, action)
+	if err != nil {
+		fmt.Fprintln(interp.HandlerCtx(ctx).Stderr, err)
+		return []string{"__lab_return", "2"}, nil
+	}
+	quoted, err := syntax.Quote(text, syntax.LangBash)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"eval", trapVariable + "=" + quoted + "; trap 'if [[ -o errexit ]]; then '" + quoted + "'\nfi' ERR"}, nil
+}
+
+// trapVariable has the EXIT trap of a subshell.
+const trapVariable = "__lab_trap"
+
+// exit runs the EXIT trap of a subshell before that ends.
+func (sh *shell) exit(ctx context.Context, args []string) []string {
+	action := interp.HandlerCtx(ctx).Env.Get(trapVariable).String()
+	if action == "" {
+		return args
+	}
+	status := "$?"
+	if len(args) > 1 {
+		quoted, err := syntax.Quote(args[1], syntax.LangBash)
+		if err != nil {
+			return args
+		}
+		status = quoted
+	}
+	return []string{
+		"eval", "__lab_status=" + status + "; " + trapVariable + "=; trap - ERR; __lab_return $__lab_status\n" + action + "\nbuiltin exit $__lab_status",
+	}
 }
 
 // source rewrites a file's text, and lets the builtin read that.

@@ -27,7 +27,7 @@ func attributes() []attribute {
 	number := func(v uint64) string { return strconv.FormatUint(v, 10) }
 	counter := func(f func(engine.LinkStats) uint64) func(*network.Node, engine.LinkInfo) string {
 		return func(n *network.Node, l engine.LinkInfo) string {
-			s, _ := n.E.DeviceStats(l.Name) // the device exists
+			s, _ := n.Stats(l.Name) // the device exists
 			return number(f(s))
 		}
 	}

@@ -42,7 +42,7 @@ func printStats(p *proc.Proc, n *network.Node) {
 	p.Printf("%s: in %d, made %d, out %d, delivered %d, absorbed %d, held %d, dropped %d\n",
 		n.Name, s.In, s.Made, s.Out, s.Delivered, s.Absorbed, s.Held, s.Dropped())
 	for _, l := range n.E.Links() {
-		d, err := n.E.DeviceStats(l.Name)
+		d, err := n.Stats(l.Name)
 		if err != nil || d == (engine.LinkStats{}) {
 			continue
 		}

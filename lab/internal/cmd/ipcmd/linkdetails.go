@@ -35,6 +35,9 @@ func (i *ip) printDetails(f *filter, l engine.LinkInfo) {
 			k.show(i, &l)
 		}
 	}
+	if d := i.node.Device(l.Name); d != nil && d.Driver != nil {
+		i.p.Printf("%s    %s %s ", nl, d.Kind, d.Driver.Link().Name)
+	}
 	if mode := a.AddrGenMode; f.isLink {
 		if mode == "" {
 			mode = "eui64"
@@ -78,7 +81,7 @@ func one(on bool) int {
 
 // printStats prints a device's counters (print_stats64).
 func (i *ip) printStats(name string) {
-	s, _ := i.node.E.DeviceStats(name)
+	s, _ := i.node.Stats(name)
 	rx := []uint64{s.RxBytes, s.RxPackets, s.RxErrors, s.RxDropped, 0, 0} // none of the devices counts frames to groups
 	tx := []uint64{s.TxBytes, s.TxPackets, s.TxErrors, s.TxDropped, s.TxCarrier, s.Collisions}
 	rxErrors, txErrors := make([]uint64, 6), make([]uint64, 6) // what they are made of is not known

@@ -306,7 +306,7 @@ func (i *ip) printTunnel(l engine.LinkInfo) {
 }
 
 func (i *ip) printTunnelStats(name string) {
-	s, _ := i.node.E.DeviceStats(name)
+	s, _ := i.node.Stats(name)
 	nl := i.newline()
 	i.p.Printf("%sRX: Packets    Bytes        Errors CsumErrs OutOfSeq Mcasts%s", nl, nl)
 	i.p.Printf("    %-10d %-12d %-6d %-8d %-8d %-8d%s", s.RxPackets, s.RxBytes, s.RxErrors, 0, 0, s.Multicast, nl)

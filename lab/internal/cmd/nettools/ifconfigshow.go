@@ -127,7 +127,7 @@ func showInterface(p *proc.Proc, label string, short bool) int {
 
 // printInterface prints a device under one of its labels.
 func printInterface(p *proc.Proc, l engine.LinkInfo, label string, short bool) {
-	s, _ := p.Node.E.DeviceStats(l.Name) // the device exists
+	s, _ := p.Node.Stats(l.Name) // the device exists
 	if short {
 		printShort(p, l, label, s)
 		return

@@ -9,11 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/pcapfile"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/lab/internal/getopt"
 	"github.com/culvert-net/culvert/lab/internal/words"
+	"github.com/culvert-net/culvert/lab/network"
 	"github.com/culvert-net/culvert/lab/proc"
 )
 
@@ -62,9 +64,13 @@ func run(p *proc.Proc, args []string) int {
 	if r.device == "" {
 		return p.Fail(1, "tcpreplay error:  The intf1 option is required")
 	}
-	if p.Node.E.Index(r.device) == 0 {
+	switch l, ok := p.Node.E.Link(r.device); {
+	case !ok:
 		return p.Fail(255, "\nFatal Error in tcpreplay.c:main() line 79:\n Unable to parse args: "+
 			"From tcpreplay_api.c:tcpreplay_post_args() line 336:\nInvalid interface name/alias: %s\n", r.device)
+	case !l.Up:
+		return p.Fail(255, "\nFatal Error in sendpacket.c:sendpacket_open() line 554:\n failed to open device %s: error opening %s: Network is down\n",
+			r.device, r.device)
 	}
 	r.start = p.Now()
 	if err := r.all(); err != nil {
@@ -198,7 +204,8 @@ func (r *replay) packet(k pcapfile.Packet, at time.Duration) error {
 	}
 	if err := r.p.Node.Transmit(r.device, slices.Clone(k.Data)); err != nil {
 		r.failed++
-		r.p.Errorf("Warning: Unable to send packet: Error with PF_PACKET send() [%d]: %s", r.sent+r.failed, words.Errno(err))
+		r.p.Errorf("Warning in send_packets.c:send_packets() line 489:\nUnable to send packet: Error with PF_PACKET send() [%d]: %s (errno = %d)",
+			r.sent+r.failed, words.Errno(err), errno(err))
 		return nil
 	}
 	r.p.Settle()
@@ -209,6 +216,21 @@ func (r *replay) packet(k pcapfile.Packet, at time.Duration) error {
 		return errLimit
 	}
 	return nil
+}
+
+// errno returns the number of an error of Transmit (asm-generic/errno.h).
+func errno(err error) int {
+	switch {
+	case errors.Is(err, engine.ErrMessageSize):
+		return 90
+	case errors.Is(err, engine.ErrDown):
+		return 100
+	case errors.Is(err, network.ErrNoTransmit):
+		return 95
+	case errors.Is(err, network.ErrNoBuffers):
+		return 105
+	}
+	return 22 // EINVAL
 }
 
 // count notes a frame's flow. As tcpreplay, it takes a later fragment's first bytes for the header that they are not.
@@ -233,8 +255,11 @@ func (r *replay) count(frame []byte) {
 	r.inFlow++
 }
 
-// summary prints what was sent.
+// summary prints what was sent, if anything was.
 func (r *replay) summary() {
+	if r.sent == 0 {
+		return
+	}
 	took := (r.p.Now() - r.start).Seconds()
 	text := fmt.Sprintf("%.6f", took)
 	if took >= 1 {
@@ -251,7 +276,9 @@ func (r *replay) summary() {
 		precision = 3
 	}
 	r.p.Printf("Rated: %s Bps, %s Mbps, %s pps\n", down(bps, 1), down(mbps, precision), down(pps, 2))
-	r.p.Printf("Flows: %d flows, %s fps, %d unique flow packets, %d unique non-flow packets\n", len(r.flows), down(fps, 2), r.inFlow, r.noFlow)
+	if len(r.flows) > 0 {
+		r.p.Printf("Flows: %d flows, %s fps, %d unique flow packets, %d unique non-flow packets\n", len(r.flows), down(fps, 2), r.inFlow, r.noFlow)
+	}
 	r.p.Printf("Statistics for network device: %s\n\tSuccessful packets:        %d\n\tFailed packets:            %d\n"+
 		"\tTruncated packets:         0\n\tRetried packets (ENOBUFS): 0\n\tRetried packets (EAGAIN):  0\n", r.device, r.sent, r.failed)
 }
