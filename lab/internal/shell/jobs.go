@@ -256,6 +256,10 @@ func (sh *shell) kill(_ context.Context, hc interp.HandlerContext, args []string
 			return fail("%s: invalid signal specification", name)
 		}
 	}
+	if len(args) == 0 {
+		_ = fail("usage: kill [-s SIGNAL | -SIGNAL] PID | %%JOB …")
+		return interp.ExitStatus(2)
+	}
 	var failed error
 	for _, arg := range args {
 		j := sh.find(hc, arg)

@@ -114,6 +114,9 @@ func (s *Shells) status(err error) int {
 
 // parse parses a text and rewrites it.
 func (s *Shells) parse(name, text string) (*syntax.File, error) {
+	if depth(text) > maxDepth {
+		return nil, fmt.Errorf("%s: syntax error: brackets are nested too deeply", name)
+	}
 	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), name)
 	if err != nil {
 		var parse syntax.ParseError
@@ -123,6 +126,24 @@ func (s *Shells) parse(name, text string) (*syntax.File, error) {
 		return nil, err
 	}
 	return f, rewrite(f, &s.pipes)
+}
+
+// maxDepth is how many brackets may be open at once: the parser calls itself for each, and a machine's stack has an end.
+const maxDepth = 50_000
+
+// depth returns how many brackets are open at once in a text, at the most, those in quotes among them.
+func depth(text string) (most int) {
+	open := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '(', '{':
+			open++
+			most = max(most, open)
+		case ')', '}':
+			open = max(open-1, 0)
+		}
+	}
+	return most
 }
 
 // reparse returns a text that is parsed when it runs, rewritten.

@@ -4,6 +4,7 @@ package coreutils
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"syscall"
@@ -36,7 +37,7 @@ func sleep(p *proc.Proc, args []string) int {
 		if !ok {
 			return p.Fail(1, "sleep: invalid time interval ‘%s’\nTry 'sleep --help' for more information.", arg)
 		}
-		total += d
+		total += min(d, proc.Forever-total)
 	}
 	if err := p.Sleep(total); err != nil {
 		return p.Killed(err)
@@ -57,8 +58,11 @@ func Interval(s string) (time.Duration, bool) {
 	if s == "infinity" || s == "inf" {
 		return proc.Forever, true
 	}
-	if err != nil || f < 0 || f > 1e6 {
+	if err != nil || math.IsNaN(f) || f < 0 {
 		return 0, false
+	}
+	if f*float64(unit) >= float64(proc.Forever) {
+		return proc.Forever, true
 	}
 	return time.Duration(f * float64(unit)), true
 }
@@ -151,7 +155,7 @@ func timeout(p *proc.Proc, args []string) int {
 	if !ok {
 		return p.Fail(125, "timeout: invalid time interval ‘%s’\nTry 'timeout --help' for more information.", args[0])
 	}
-	status, fired := p.Alarm(p.Now()+d, sig, func() int { return p.Exec(args[1:]) })
+	status, fired := p.Alarm(p.Now()+min(d, proc.Forever-p.Now()), sig, func() int { return p.Exec(args[1:]) })
 	if fired {
 		return timeoutStatus
 	}
