@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-net/culvert/driver"
@@ -221,6 +222,8 @@ type faultyQueue struct {
 	faults *Faults
 	inner  driver.Queue
 	rx, tx side
+
+	interrupted atomic.Bool // maybe by a call that the inner queue has answered already
 }
 
 // side is one direction of a queue. The faults' mu guards it.
@@ -278,7 +281,10 @@ func (q *faultyQueue) free() {
 }
 
 // Interrupt implements [driver.Queue].
-func (q *faultyQueue) Interrupt() { q.inner.Interrupt() }
+func (q *faultyQueue) Interrupt() {
+	q.interrupted.Store(true)
+	q.inner.Interrupt()
+}
 
 // Receive implements [driver.Queue].
 func (q *faultyQueue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
@@ -296,6 +302,9 @@ func (q *faultyQueue) Receive(batch []*packet.Buffer, wait time.Duration) (int, 
 		came := n
 		if n = q.harm(part, n, late && n == 0); n > 0 || err != nil || came == 0 && !late {
 			return n, err
+		}
+		if q.interrupted.Swap(false) { // there may always be more that is lost
+			return 0, nil
 		}
 		if wait > 0 { // everything was lost: wait on
 			wait = max(time.Until(end), 0)

@@ -3,6 +3,8 @@ package drivertest_test
 import (
 	"errors"
 	"net"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,6 +236,40 @@ func TestFaultsErrors(t *testing.T) {
 }
 
 // TestFaultsConformance runs the suite on drivers with those faults that the contract allows.
+// TestFaultsInterruptWhileAllIsLost: there is always one more packet, and none that Receive could return.
+func TestFaultsInterruptWhileAllIsLost(t *testing.T) {
+	f, far := around(t, drivertest.FaultsConfig{Receive: drivertest.Chances{Drop: 1}})
+	done := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = far.Queues()[0].Send(numbered(64))
+			}
+		}
+	})
+	returned := make(chan int, 1)
+	go func() {
+		n, _ := f.Queues()[0].Receive(make([]*packet.Buffer, 16), driver.Forever)
+		returned <- n
+	}()
+	for f.Counts().RxDropped == 0 {
+		runtime.Gosched()
+	}
+	f.Queues()[0].Interrupt()
+	select {
+	case n := <-returned:
+		assert.Zero(t, n)
+	case <-time.After(10 * time.Second):
+		t.Error("Receive does not return")
+	}
+	close(done)
+	sending.Wait()
+}
+
 func TestFaultsConformance(t *testing.T) {
 	for _, c := range []struct {
 		name    string
