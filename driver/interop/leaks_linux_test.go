@@ -275,7 +275,7 @@ func TestPacketsAtRate(t *testing.T) {
 				}))
 				t.Cleanup(func() { assert.NoError(t, far[i].Close()) })
 			}
-			atRate(t, far[0], far[1], 200_000)
+			atRate(t, far[0], far[1], 100_000)
 		})
 	})
 }
