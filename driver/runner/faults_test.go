@@ -98,7 +98,10 @@ func (x *trouble) run(sum *drivertest.FaultCounts) {
 		all.Go(func() { x.talk(i, done) })
 		all.Go(func() { x.listen(s, done) })
 	}
-	const events = 300
+	events := 300
+	if raceEnabled {
+		events = 60
+	}
 	for range events {
 		x.happen()
 		for enough := x.said.Load() + 300; x.said.Load() < enough; {
