@@ -95,6 +95,7 @@ func TestDeviceMadeAnew(t *testing.T) {
 				if a.Name() == "culvert tap+udp" {
 					s.A.Pod.IP(t, "tuntap add dev "+overlay.Eth0+" mode tap")
 					s.A.AddressPod(t)
+					s.A.Pod.Up(t, overlay.Eth0)
 				} else {
 					s.A.CablePod(t)
 				}

@@ -58,9 +58,10 @@ func PacketSockets(tb testing.TB, e *End) (pod, wire driver.Driver) {
 // TAPAndUDP makes the pod's eth0 a TAP device, which stays when the node ends, and opens a UDP socket in the node's namespace.
 func TAPAndUDP(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	pod = open(tb, e.Pod, func() (driver.Driver, error) {
-		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TAP, MAC: e.PodMAC, Up: true, Persist: true})
+		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TAP, MAC: e.PodMAC, Persist: true})
 	})
 	e.AddressPod(tb)
+	e.Pod.Up(tb, Eth0)
 	e.AddressNode(tb)
 	return pod, open(tb, e.Node, func() (driver.Driver, error) { return udp.New(udp.Config{Local: e.NodeAddr, Port: e.Port}) })
 }
