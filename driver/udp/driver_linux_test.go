@@ -8,6 +8,7 @@ package udp_test
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -511,5 +512,53 @@ func TestDeviceGoneAndBack(t *testing.T) {
 			two.IP(t, "address add 192.0.2.2/24 dev dev1")
 			both("when the device is back")
 		}
+	})
+}
+
+// TestRandomPackets sends packets with random changes to their headers, fragments among them: none is to stop the driver, all are to be
+// counted, and all buffers to come back.
+func TestRandomPackets(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		one, _ := nodes(t)
+		d := opened(t, one, udp.Config{Local: near, Port: discard})
+		pool, err := packet.NewPool(packet.PoolConfig{})
+		require.NoError(t, err)
+		const seed, rounds = 1, 300
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		whole := fields{source: 40000, ttl: 64, size: 3000, sum: true}.packet(t).Bytes()
+		var sent uint64
+		for range rounds {
+			var batch []*packet.Buffer
+			for range 1 + random.IntN(300) {
+				p := fields{source: uint16(random.IntN(4)), ttl: 64, size: random.IntN(200)}.packet(t).Bytes()
+				if random.IntN(3) == 0 {
+					parts := fragments(t, whole, 576)
+					p = parts[random.IntN(len(parts))].Bytes()
+				}
+				for range random.IntN(3) {
+					if at := random.IntN(28); at < 12 || at >= 20 { // addresses stay
+						p[at] = byte(random.Uint32())
+					}
+				}
+				b := pool.Get()
+				require.NotNil(t, b)
+				require.NoError(t, b.SetBytes(p[:len(p)-random.IntN(2)*random.IntN(len(p))]))
+				if random.IntN(4) == 0 {
+					b.SetGSO(packet.GSOType(random.IntN(4)), uint16(random.IntN(300)))
+				}
+				if random.IntN(8) == 0 && b.Len() > 0 {
+					_ = b.SetChecksumPartial(random.IntN(b.Len()), 6)
+				}
+				batch = append(batch, b)
+			}
+			sent += uint64(len(batch))
+			_ = d.Queues()[0].Send(batch)
+			require.Zero(t, pool.InUse())
+			s := d.Stats()
+			require.Equal(t, sent, s.TxPackets+s.TxDropped+s.TxErrors, "%+v", s)
+		}
+		assert.NotZero(t, d.Stats().TxPackets)
+		assert.NotZero(t, d.Stats().TxErrors)
 	})
 }
