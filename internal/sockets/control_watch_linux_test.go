@@ -1,6 +1,7 @@
 package sockets_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestControlMessages(t *testing.T) {
 		if h == nil {
 			break
 		}
-		got = append(got, string(rune('0'+h.Level))+string(rune('0'+h.Type))+string(data))
+		got = append(got, fmt.Sprintf("%d%d%s", h.Level, h.Type, data))
 		b = rest
 	}
 	assert.Equal(t, []string{"12four", "341", "56" + string(make([]byte, 12))}, got)
