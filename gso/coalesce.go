@@ -310,7 +310,7 @@ func (c *Coalescer) free() *merged {
 // takes reports whether a segment is the next one of a superframe.
 func (f *merged) takes(b *packet.Buffer, s *segment) bool {
 	n := s.end - s.payload
-	if s.ip != f.ip || s.payload != f.payload || n > f.size || f.end-f.ip+n > maxMerged || b.VLAN() != f.b.VLAN() {
+	if s.payload != f.payload || n > f.size || f.end-f.ip+n > maxMerged || b.VLAN() != f.b.VLAN() {
 		return false
 	}
 	p, q := f.b.Bytes(), b.Bytes()
