@@ -660,12 +660,15 @@ func TestBehaviourSuperframesCoalesceUDP(t *testing.T) {
 // TestBehaviourSuperframesFaultyConfig names the field.
 func TestBehaviourSuperframesFaultyConfig(t *testing.T) {
 	r := newRouter(t)
+	_, err := r.AddPort(engine.Port{Link: engine.Link{Name: "raw"}, Raw: true})
+	r.must(err)
 	for _, c := range []struct {
 		port engine.Port
 		text string
 	}{
 		{engine.Port{Offloads: packet.OffloadTCP4}, "superframes need checksum too"},
 		{engine.Port{Offloads: 1 << 7}, "Offloads are unknown"},
+		{engine.Port{Raw: true, Offloads: packet.OffloadVLAN}, "raw ports have no vlan"},
 		{engine.Port{Coalesce: true}, "Coalesce needs Offloads to have tcp4"},
 		{engine.Port{CoalesceUDP: true}, "CoalesceUDP needs Offloads to have udp4"},
 	} {
@@ -674,12 +677,12 @@ func TestBehaviourSuperframesFaultyConfig(t *testing.T) {
 		require.ErrorIs(t, err, engine.ErrInvalid)
 		require.ErrorContains(t, err, c.text)
 		change := engine.LinkChange{Offloads: &c.port.Offloads, Coalesce: &c.port.Coalesce, CoalesceUDP: &c.port.CoalesceUDP}
-		err = r.SetLink("eth0", change)
+		err = r.SetLink(map[bool]string{true: "raw", false: "eth0"}[c.port.Raw], change)
 		require.ErrorIs(t, err, engine.ErrInvalid)
 		require.ErrorContains(t, err, c.text)
 		require.ErrorContains(t, r.SetLink("lo", change), "for ports")
 	}
-	_, err := r.AddPort(engine.Port{Offloads: packet.OffloadTCP4})
+	_, err = r.AddPort(engine.Port{Offloads: packet.OffloadTCP4})
 	require.ErrorContains(t, err, "device name", "all faults at once")
 	require.ErrorContains(t, err, "superframes need checksum too")
 }
@@ -713,6 +716,16 @@ func TestBehaviourSuperframesNoBuffers(t *testing.T) {
 	y.large.GetBatch(taken[:])
 	assert.Len(t, y.give("veth0", s.superframe(t, eth(cni0MAC, podAMAC))), 15, "no large buffer for a UDP superframe: cut")
 	packet.FreeBatch(taken[:])
+}
+
+// TestBehaviourSuperframesJumbo: segments may be longer than the pool's buffers.
+func TestBehaviourSuperframesJumbo(t *testing.T) {
+	x := newSupers(t, newRouter)
+	x.setMTU("eth1", 9000)
+	s := stream{src: near, dst: far, size: 8960, payload: 60000}
+	got := x.give("eth0", s.superframe(t, eth(eth0MAC, nearMAC)))
+	require.Len(t, got, 7)
+	assert.Len(t, got[0].bytes, 9014)
 }
 
 // TestBehaviourSuperframesMalformed: what a driver says of a packet may be wrong.

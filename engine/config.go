@@ -43,7 +43,8 @@ type Config struct {
 
 	// LargePool is where superframes come from that the engine makes: of segments put together, see [Port].Coalesce, and of tunnelled
 	// ones for a port that takes OffloadUDP4 but not OffloadTunnelTCP4. Its buffers should have gso.LargeSize bytes behind their
-	// headroom. nil: one with DefaultLargeBuffers buffers, made with the first port that may need it.
+	// headroom. nil: one with DefaultLargeBuffers buffers, made with the first port that may need it. So may ports whose MTU is greater
+	// than what Pool's buffers hold.
 	LargePool *packet.Pool
 
 	// Profile chooses whom to follow where Linux and the RFCs differ.

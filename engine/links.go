@@ -44,10 +44,10 @@ func (e *Engine) AddPort(p Port) (uint32, error) {
 		return 0, fmt.Errorf("engine: port %s: Port.MAC is %v, but raw ports have none: %w", p.Name, p.MAC, ErrInvalid)
 	}
 	d.offloads = offloads{p.Offloads, p.Coalesce, p.CoalesceUDP}
-	if err := errors.Join(d.offloads.check(p.Name), e.checkLink(p.Link)); err != nil {
+	if err := errors.Join(d.offloads.check(p.Name, p.Raw), e.checkLink(p.Link)); err != nil {
 		return 0, err
 	}
-	if err := e.makeLarge(d.offloads); err != nil {
+	if err := e.makeLarge(d.offloads, p.MTU); err != nil {
 		return 0, err
 	}
 	return e.add(d, p.Link, defaultMTU)
@@ -515,8 +515,13 @@ func (e *Engine) SetLink(name string, c LinkChange) error {
 		delete(e.names, d.name)
 		e.names[*c.Name] = d.index
 	}
-	if err := e.makeLarge(d.offloads.with(c)); err != nil {
-		return err
+	if mtu := d.mtu; d.kind == KindPort {
+		if c.MTU != nil {
+			mtu = *c.MTU
+		}
+		if err := e.makeLarge(d.offloads.with(c), mtu); err != nil {
+			return err
+		}
 	}
 	wasRunning, oldMAC := d.running, d.hw
 	_ = e.change(d, func(d *device) { d.set(c) })
@@ -578,7 +583,7 @@ func (e *Engine) checkChange(d *device, c LinkChange) error {
 		if d.kind != KindPort {
 			errs = append(errs, fmt.Errorf("engine: device %s: Offloads, Coalesce and CoalesceUDP are for ports: %w", d.name, ErrInvalid))
 		}
-		errs = append(errs, d.offloads.with(c).check(d.name))
+		errs = append(errs, d.offloads.with(c).check(d.name, d.raw))
 	}
 	return errors.Join(errs...)
 }

@@ -248,19 +248,24 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	if br == nil || !br.plain || br.promisc || in.port.Locked || in.port.NoLearning {
 		return
 	}
-	n := 0
+	n, through := 0, 0
 	for _, i := range these {
 		f := &x.flights[i&(burstSize-1)]
 		f.dst, f.src = f.frame.macs()
 		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.src == f.dst {
 			continue
 		}
-		these[n], x.sources[n&(burstSize-1)], x.keys[n&(burstSize-1)] = i, fdb.Key(f.src), fdb.Key(f.dst)
+		these[n], x.sources[n&(burstSize-1)] = i, fdb.Key(f.src)
 		n++
+		if f.dst != br.mac {
+			x.keys[through&(burstSize-1)] = fdb.Key(f.dst)
+			through++
+		}
 	}
 	table, from, now := br.bridge.table, fdb.ToPort(in.index), fdb.StampOf(w.now)
 	table.LookupAll(x.sources[:n], x.from[:])
-	table.LookupAll(x.keys[:n], x.places[:])
+	table.LookupAll(x.keys[:through], x.places[:])
+	through = 0
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
 		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
@@ -273,7 +278,8 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 			}
 			continue
 		}
-		place := x.places[n&(burstSize-1)]
+		place := x.places[through&(burstSize-1)]
+		through++
 		port, ok := place.Port()
 		if !ok || place.IsLocal() {
 			continue

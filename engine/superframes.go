@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
@@ -34,8 +35,14 @@ func (o offloads) merges() (kinds packet.Offloads) {
 	return kinds
 }
 
+// takesAsIs reports whether the port takes a packet without anything being done to it.
+func (o offloads) takesAsIs(b *packet.Buffer) bool {
+	return !b.IsSuperframe() && (!b.HasVLAN() || o.takes.Has(packet.OffloadVLAN)) &&
+		(b.Checksum() != packet.ChecksumPartial || o.takes.Has(packet.OffloadChecksum))
+}
+
 // check reports what is wrong with it.
-func (o offloads) check(name string) error {
+func (o offloads) check(name string, raw bool) error {
 	const (
 		all   = packet.OffloadVLAN | packet.OffloadChecksum | segments
 		known = "VLAN, checksum, TCP4, UDP4, TunnelTCP4 and TCP6"
@@ -43,6 +50,9 @@ func (o offloads) check(name string) error {
 	var errs []error
 	if o.takes&^all != 0 {
 		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v: want some of %s: %w", name, o.takes, known, ErrInvalid))
+	}
+	if raw && o.takes.Has(packet.OffloadVLAN) {
+		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v, but raw ports have no vlan: %w", name, o.takes, ErrInvalid))
 	}
 	if o.takes&segments != 0 && !o.takes.Has(packet.OffloadChecksum) {
 		errs = append(errs, fmt.Errorf("engine: port %s: Offloads are %v: superframes need checksum too: %w", name, o.takes, ErrInvalid))
@@ -73,9 +83,11 @@ func (o offloads) with(c LinkChange) offloads {
 // segments are the offloads that are about superframes.
 const segments = packet.OffloadTCP4 | packet.OffloadUDP4 | packet.OffloadTunnelTCP4 | packet.OffloadTCP6
 
-// makeLarge makes a pool for superframes if the port is the first that has use for one; e.mu is held.
-func (e *Engine) makeLarge(o offloads) error {
-	if e.large.Load() != nil || !o.tcp && !o.takes.Has(packet.OffloadUDP4) {
+// makeLarge makes a pool for superframes if the port is the first that has use for one, if only for segments that are too long for the
+// ordinary one; e.mu is held.
+func (e *Engine) makeLarge(o offloads, mtu int) error {
+	fits := mtu+ethernet.HeaderLen+2*ethernet.TagLen <= e.pool.Outside().Tailroom()
+	if e.large.Load() != nil || !o.tcp && !o.takes.Has(packet.OffloadUDP4) && fits {
 		return nil
 	}
 	pool := e.config.LargePool
@@ -105,7 +117,7 @@ func segmentLen(b *packet.Buffer, raw bool) int {
 
 // sendFit sends a packet by a port in the form that the port takes.
 func (w *Worker) sendFit(d *device, b *packet.Buffer) {
-	if w.dry != nil {
+	if w.dry != nil || d.offloads.takesAsIs(b) {
 		w.watch(d, b)
 		w.enqueue(d, b)
 		return

@@ -4,6 +4,7 @@ package gso
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/culvert-net/culvert/checksum"
@@ -15,8 +16,8 @@ import (
 
 // Segmenter cuts superframes. The zero Segmenter has no buffers to cut into. It does not change and is safe for concurrent use.
 type Segmenter struct {
-	Pool  *packet.Pool // of segments: its buffers must hold a packet of the greatest MTU
-	Large *packet.Pool // of what Bundle makes, see [packet.PoolConfig] and [LargeSize]; nil: it makes nothing
+	Pool  *packet.Pool // of segments: its buffers should hold a packet of the greatest MTU
+	Large *packet.Pool // of what Bundle makes, and of segments too long for Pool; see [LargeSize]. nil: none
 }
 
 // Options say how to cut.
@@ -26,7 +27,8 @@ type Options struct {
 }
 
 // Cut cuts the superframe in b and appends its segments to segs in their order. b becomes the first one, the others come from Pool,
-// all with the flow hash and VLAN tag of b. A packet that is no superframe is appended as it is.
+// or from Large if
+// Pool's buffers are too small, all with the flow hash and VLAN tag of b. A packet that is no superframe is appended as it is.
 //
 // IPv4 identifications rise by one from segment to segment at each level, lengths and checksums are each segment's own; an outer
 // UDP checksum that is 0 stays so. FIN and PSH are in the last segment only, CWR in the first. What lies behind the packet's
@@ -44,6 +46,9 @@ func (s Segmenter) Cut(b *packet.Buffer, o Options, segs []*packet.Buffer) ([]*p
 	}
 	was, n := len(segs), x.segments()
 	segs, err := take(s.Pool, append(segs, b), n-1, x.payload+x.size)
+	if errors.Is(err, packet.ErrTailroom) && s.Large != nil {
+		segs, err = take(s.Large, segs, n-1, x.payload+x.size)
+	}
 	if err != nil {
 		segs[was] = nil
 		return segs[:was], err

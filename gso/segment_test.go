@@ -203,10 +203,11 @@ func TestCutFaults(t *testing.T) {
 		{"ends in the IPv4 header", func() *packet.Buffer { b := good.buffer(t); _ = b.Truncate(30); return b }(), false, gso.ErrHeaders},
 		{"more segments than buffers", gsoOf(good, packet.GSOTCP4, 10), false, gso.ErrNoBuffer},
 		{"buffers taken by others", gsoOf(good, packet.GSOTCP4, 300), false, gso.ErrNoBuffer},
-		{"segments longer than buffers", gsoOf(good, packet.GSOTCP4, 2000), false, packet.ErrTailroom},
+		{"segments longer than any buffers", gsoOf(good, packet.GSOTCP4, 2000), false, packet.ErrTailroom},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := pools(t, 32)
+			s.Large = s.Pool
 			var taken [20]*packet.Buffer
 			defer packet.FreeBatch(taken[:])
 			s.Pool.GetBatch(taken[:])
@@ -221,6 +222,16 @@ func TestCutFaults(t *testing.T) {
 			assert.Equal(t, []any{kind, size}, []any{nowKind, nowSize})
 		})
 	}
+}
+
+// TestCutJumbo: segments that are too long for Pool's buffers are in those of Large.
+func TestCutJumbo(t *testing.T) {
+	s := pools(t, 8)
+	f := frame{kind: packet.GSOTCP4, size: 8000, payload: 30000}
+	segs, err := s.Cut(f.buffer(t), gso.Options{}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 3, s.Large.InUse())
+	assert.Equal(t, f.cutSlowly(t), contents(segs))
 }
 
 // TestNested: as deep as tunnels go, and no deeper.

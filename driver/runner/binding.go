@@ -187,6 +187,9 @@ func (b *binding) follow() {
 		if !l.Offloads.Has(packet.OffloadTCP4) {
 			c.Coalesce = engine.Set(false)
 		}
+		if !l.Offloads.Has(packet.OffloadUDP4) {
+			c.CoalesceUDP = engine.Set(false)
+		}
 	}
 	if err := b.r.e.SetLink(name, c); err != nil {
 		b.tell(err)
