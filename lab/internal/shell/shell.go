@@ -322,6 +322,10 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 		return sh.source(ctx, args), nil
 	case "command":
 		return sh.commandBuiltin(args), nil
+	case "help":
+		if sh.sys.Table["help"] != nil { // rather than the interpreter's
+			return append([]string{"/usr/sbin/help"}, args[1:]...), nil
+		}
 	case "type":
 		if len(args) == 2 && sh.sys.Table[args[1]] != nil {
 			return []string{"echo", args[1], "is", "/usr/sbin/" + args[1]}, nil
