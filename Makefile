@@ -4,13 +4,14 @@ MODULES := $(dir $(shell git ls-files 'go.mod' '*/go.mod'))
 FUZZTIME ?= 60s
 BENCH ?= .
 COUNT ?= 6
+ROUNDS ?= 5
 
 GOLANGCI_LINT ?= go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT ?= go run mvdan.cc/gofumpt@v0.12.0
 
 each = @set -e; for m in $(MODULES); do echo "== $$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: check build test race fuzz bench bench-peers differential lint tidy vectors
+.PHONY: check build test race fuzz bench bench-peers bench-wire differential lint tidy vectors
 
 check: build lint tidy race ## all that must hold before a commit
 
@@ -50,3 +51,6 @@ differential: ## the lab held against this machine's kernel (root; Debian: iprou
 
 vectors: ## the test vectors, made anew by scapy (Debian: python3-scapy)
 	/usr/bin/python3 internal/vectors/generate.py >internal/vectors/vectors.json
+
+bench-wire: ## drivers beside the kernel's VXLAN device and Open vSwitch (root; Debian: iproute2 iputils-ping ethtool iperf3 openvswitch-switch)
+	CULVERT_REQUIRE_NETNS=1 go test -tags wire -count=1 -timeout 60m -v -run '^TestWire$$' ./benchmarks/wire -args -rounds $(ROUNDS)

@@ -35,6 +35,7 @@
 // # Packets and what is known of them
 //
 //   - [github.com/culvert-net/culvert/packet]: the buffer with headroom, batches, the pool
+//   - [github.com/culvert-net/culvert/gso]: superframes of 64 KiB cut into segments, and put together again
 //   - [github.com/culvert-net/culvert/dissect]: one call through all layers of a frame, tunnels included
 //   - [github.com/culvert-net/culvert/flow]: five-tuples, and the hash that spreads flows
 //   - [github.com/culvert-net/culvert/tunnel]: the rules that VXLAN and IPIP share

@@ -405,9 +405,9 @@ func TestBehaviourMetadataGSO(t *testing.T) {
 
 	r := newRouter(t)
 	out := r.with("eth0", super(eth0MAC, nearMAC, near, far), segments(1460))
-	require.Len(t, out, 1, "segments of 1500 bytes pass")
+	require.Len(t, out, 3, "segments of 1500 bytes pass, and a port without offloads gets them")
 	assert.Equal(t, "eth1", out[0].dev)
-	assert.Equal(t, uint16(3040), out[0].ip.Length)
+	assert.Equal(t, []uint16{1500, 1500, 120}, []uint16{out[0].ip.Length, out[1].ip.Length, out[2].ip.Length})
 	r.setMTU("eth1", 1400)
 	out = r.with("eth0", super(eth0MAC, nearMAC, near, far), segments(1460))
 	require.Len(t, out, 1)
@@ -416,8 +416,8 @@ func TestBehaviourMetadataGSO(t *testing.T) {
 
 	r = newFlannel(t)
 	out = r.with("veth0", super(cni0MAC, podAMAC, podA, podB), segments(1410))
-	require.Len(t, out, 1, "segments of 1450 bytes fit the tunnel")
-	assert.Equal(t, uint16(3040), out[0].inner.ip.Length)
+	require.Len(t, out, 3, "segments of 1450 bytes fit the tunnel")
+	assert.Equal(t, uint16(1450), out[0].inner.ip.Length)
 	out = r.with("veth0", super(cni0MAC, podAMAC, podA, podB), segments(1411))
 	require.Len(t, out, 1)
 	out[0].wantICMP(t, 3, 4, "10.244.1.1", podA)

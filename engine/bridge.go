@@ -114,10 +114,11 @@ func (w *Worker) bridgeOut(br, from *device, port uint32, b *packet.Buffer) {
 	}
 }
 
-// fits reports whether a frame is within a device's MTU; a VLAN tag does not count (is_skb_forwardable).
+// fits reports whether a frame, or each segment of it, is within a device's MTU; a VLAN tag does not count (is_skb_forwardable, which
+// lets superframes pass whatever their segments are).
 func fits(d *device, b *packet.Buffer) bool {
-	gso, _ := b.GSO()
-	return b.Len() <= d.mtu+ethernet.HeaderLen+ethernet.TagLen || gso != packet.GSONone
+	most := d.mtu + ethernet.HeaderLen + ethernet.TagLen
+	return b.Len() <= most || segmentLen(b, false) <= most
 }
 
 // overhear counts and shows a frame to a bridge that listens to everything.
@@ -160,6 +161,9 @@ func (w *Worker) flood(br, from *device, b *packet.Buffer, c class) {
 	if w.trace != nil {
 		w.note(Step{Stage: StageFlood, Device: br.name})
 	}
+	if b.IsSuperframe() && w.floodSegments(br, from, b, c) {
+		return
+	}
 	var last *device
 	for _, i := range br.bridge.ports {
 		to := w.st.device(i)
@@ -183,6 +187,29 @@ func (w *Worker) flood(br, from *device, b *packet.Buffer, c class) {
 	default:
 		w.drop(br, b, DropNoPort)
 	}
+}
+
+// floodSegments floods the segments of a superframe, if copies have to be made, for which the pool's buffers are too small. It
+// reports whether it did.
+func (w *Worker) floodSegments(br, from *device, b *packet.Buffer, c class) bool {
+	n := 0
+	for _, i := range br.bridge.ports {
+		if w.takes(from, w.st.device(i), b, c) {
+			n++
+		}
+	}
+	if c != unknownUnicast && from != nil {
+		n++
+	}
+	if n < 2 {
+		return false
+	}
+	segments := w.apart(br, b, false)
+	for _, s := range segments {
+		w.flood(br, from, s, c)
+	}
+	w.unlist(segments)
+	return true
 }
 
 // takes reports whether a flooded frame leaves by a port.

@@ -35,36 +35,44 @@ type verdict uint8
 const (
 	undecided   verdict = iota // its stages are gone through one by one
 	toPort                     // it leaves as it is
-	toVTEP                     // by a VXLAN device
 	toNeighbour                // routed to a neighbour
 	toStation                  // routed to a neighbour behind a bridge
+	toVTEP                     // by a VXLAN device
 	toTunnel                   // routed into a tunnel
 )
+
+// encloses reports whether the packet goes into a tunnel.
+func (v verdict) encloses() bool { return v >= toVTEP }
 
 // fate is what becomes of a packet, as far as it is known.
 type fate struct {
 	verdict   verdict
 	tunnelled bool // it came out of a tunnel
 	hears     bool // the VXLAN device is to learn its source
-	bridged   bool // it came in by a bridge's port
 	teaches   bool // the bridge is to learn its source
+	arrives   bool // it is tunnelled or teaches
 	up        bool // it went to the bridge itself
 	routed    bool
-	raw       bool // has no Ethernet header when it is routed
+	odd       bool // the tunnel's decapsulator has to look at it again
 }
+
+// headers are those of a frame with an IPv4 packet.
+type headers [ethernet.HeaderLen + ipv4.HeaderLen]byte
 
 // flight is a packet of a burst, and what was found for it. Fields that its fate does not ask for have what an earlier packet left
 // there.
 type flight struct {
 	fate
-	at, end uint16 // where the frame is in the buffer, or the IPv4 packet that is to be routed
-	total   uint16 // length of that packet
-	vtep    uint32 // that it came from
-	addr    uint32 // next hop
+	frame *headers // where the frame is that is to be bridged or routed; if it is raw, with room for an Ethernet header
+	start uint16   // bytes of the buffer in front of that
+	size  uint16   // bytes of the frame
+	total uint16   // of the IPv4 packet in it, if that is to be routed
+	vtep  uint32   // that it came from
+	addr  uint32   // next hop
 
 	tunnel *device // that it came out of
-	in     *device // bridge's port that it came in by
-	bridge *device // of in
+	in     *device // bridge's port that teaches
+	bridge *device // that it went up to
 	out    *device // bridge or tunnel that it leaves by
 	to     *device // port that it leaves by
 
@@ -78,14 +86,15 @@ type burst struct {
 	batch   []*packet.Buffer
 	flights [burstSize]flight
 
-	claimed  list // out of an IPIP tunnel
-	heard    list // out of a VXLAN device that learns
-	bridged  list
-	routed   list
-	adjacent list
-	next     list // to neighbours that are to be asked for
-	remote   list // to VTEPs
-	down     list // to neighbours behind a bridge
+	datagrams list // UDP for the node itself
+	packets   list // packets in packets, likewise
+	claimed   list // out of an IPIP tunnel
+	heard     list // out of a VXLAN device that learns
+	bridged   list
+	routed    list
+	next      list // to neighbours that are to be asked for
+	remote    list // to VTEPs
+	down      list // to neighbours behind a bridge
 
 	keys    [burstSize]fdb.Key
 	sources [burstSize]fdb.Key
@@ -96,12 +105,12 @@ type burst struct {
 	near    [burstSize]arp.Neighbour
 	words   [burstSize]uint64
 	numbers [burstSize]uint64
-	tags    [burstSize]uint32
+
+	recent recentWays
 
 	touched uint32 // sum of what was loaded for no other reason than that it is needed soon
 
-	own     uint32 // address that was last found to be the node's, or not
-	isLocal bool
+	own uint32 // address that was last found to be the node's
 }
 
 // list is flights by number, each with a device whose table is to be asked.
@@ -118,6 +127,11 @@ func (l *list) add(i int, d *device) {
 	} else if d != l.first {
 		l.mixed = true
 	}
+	l.push(i)
+}
+
+// push is add for a list that is not taken from.
+func (l *list) push(i int) {
 	l.of[l.n&(burstSize-1)] = uint8(i)
 	l.n++
 }
@@ -143,12 +157,11 @@ func (l *list) take(x *burst, device func(f *flight) *device) (*device, []uint8)
 }
 
 func tunnelOf(f *flight) *device { return f.tunnel }
-func inOf(f *flight) *device     { return f.in }
 func outOf(f *flight) *device    { return f.out }
 
 // plain reports whether frames that a port receives may go the short way: nobody watches.
 func (w *Worker) plain(d *device) bool {
-	return d != nil && d.kind == KindPort && d.running && d.tap == nil && !d.raw && w.dry == nil && len(w.st.traces) == 0
+	return d != nil && d.kind == KindPort && d.plain && !d.raw && w.dry == nil && len(w.st.traces) == 0
 }
 
 // burst takes what a port has received.
@@ -169,121 +182,142 @@ func (w *Worker) burst(d *device, batch []*packet.Buffer) {
 func (w *Worker) fly(x *burst, d *device, batch []*packet.Buffer) {
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
-		if batch = w.land(x, d, batch); len(batch) == 0 {
+		n := w.land(x, d, batch)
+		clear(batch[:n])
+		if batch = batch[n:]; len(batch) == 0 {
 			return
 		}
 	}
 	w.oneByOne(d, batch)
 }
 
-// land lets the packets of a burst go the way that they were resolved to have. It returns those that must not, as tables have
-// changed; an undecided one looks at them itself.
-func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) []*packet.Buffer {
+// land lets the packets of a burst go the way that they were resolved to have. It returns how many: not those that must not, as
+// tables have changed; an undecided one looks at them itself.
+func (w *Worker) land(x *burst, d *device, batch []*packet.Buffer) int {
 	w.changed = false
-	rx := w.count(d)
+	rx, tx := w.work(d), account{}
 	for i, b := range batch {
-		f := &x.flights[i&(burstSize-1)]
-		if w.changed && f.verdict != undecided {
-			return batch[i:]
-		}
-		batch[i] = nil
-		if f.verdict == undecided || !w.rewrite(rx, f, b) {
-			w.crossed = 0
-			w.enter(d, b)
-		}
 		if len(w.inside) > 0 {
 			w.drain()
 		}
-	}
-	return nil
-}
-
-// rewrite does with a packet what was found for it; rx counts what the port receives. It reports false, and has changed nothing, if
-// that cannot be.
-func (w *Worker) rewrite(rx *LinkStats, f *flight, b *packet.Buffer) bool {
-	bytes := uint64(b.Len())
-	if f.tunnelled && w.open(f, b) != nil {
-		return false
-	}
-	rx.RxPackets++
-	rx.RxBytes += bytes
-	if f.tunnelled && !w.opened(f, b) {
-		return true
-	}
-	if f.teaches && w.learn(f.bridge, f.src, f.in) == fdb.Own {
-		w.dropRx(f.in, b, DropSourceMAC)
-		return true
-	}
-	if f.routed {
-		w.routed(f, b)
-	}
-	if f.verdict == toVTEP || f.verdict == toTunnel {
-		if err := w.enclose(f, b); err != nil {
-			w.tunnelFault(f.out, b, encapReason(err))
-			return true
+		f := &x.flights[i&(burstSize-1)]
+		if w.changed && f.verdict != undecided {
+			return i
 		}
+		bytes := uint64(b.Len())
+		if f.odd && f.verdict != undecided && !w.openOdd(f, b) {
+			f.verdict = undecided
+		}
+		if f.verdict == undecided {
+			w.crossed = 0
+			w.enter(d, b)
+			continue
+		}
+		rx.RxPackets++
+		rx.RxBytes += bytes
+		if f.arrives && !w.arrive(f, b) {
+			continue
+		}
+		if f.routed {
+			w.route(f, b)
+		}
+		if f.verdict.encloses() && !w.enclose(f, b) {
+			continue
+		}
+		if b.HasOffloads() {
+			w.sendFit(f.to, b)
+			continue
+		}
+		n := tx.of(w, f.to)
+		if len(n.queue) == 0 {
+			w.ready = append(w.ready, f.to.index)
+		}
+		n.queue = append(n.queue, b)
+		n.TxPackets++
+		n.TxBytes += uint64(b.Len())
 	}
-	w.send(f.to, b)
-	return true
+	if len(w.inside) > 0 {
+		w.drain()
+	}
+	return len(batch)
 }
 
-// open takes a packet out of its tunnel. On error it is as it was.
-func (w *Worker) open(f *flight, b *packet.Buffer) (err error) {
+// account is a worker's part of the device that was last asked for: what follows is mostly for the same.
+type account struct {
+	d *device
+	n *devWork
+}
+
+func (a *account) of(w *Worker, d *device) *devWork {
+	if a.d != d {
+		a.d, a.n = d, w.work(d)
+	}
+	return a.n
+}
+
+// openOdd takes a packet out of its tunnel. It reports false, and has changed nothing, if that cannot be.
+func (w *Worker) openOdd(f *flight, b *packet.Buffer) bool {
 	_ = b.TrimFront(ethernet.HeaderLen) // resolvePackets found it
+	var err error
 	if f.tunnel.vxlan != nil {
 		_, err = f.tunnel.vxlan.decap.Decapsulate(b)
-	} else {
-		_, err = w.e.ipips.Decapsulate(b)
+	} else if _, err = w.e.ipips.Decapsulate(b); err == nil {
+		_, _ = b.Prepend(ethernet.HeaderLen) // where the outer header was
 	}
 	if err != nil {
 		_, _ = b.Prepend(ethernet.HeaderLen)
 	}
-	return err
+	return err == nil
 }
 
-// opened counts what came out of a tunnel, and learns from it. It reports whether the packet goes on.
-func (w *Worker) opened(f *flight, b *packet.Buffer) bool {
-	w.total.Counters[IPInReceives]++
-	w.total.Counters[IPInDelivers]++
-	if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
+// arrive takes a packet out of its tunnel, and lets the tunnel's device and the bridge that it is a port of learn. It reports
+// whether the packet goes on.
+func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
+	if f.tunnelled {
+		if !f.odd {
+			_ = b.Strip(int(f.start), int(f.start)+int(f.size)) // resolveVXLAN or resolveIPIP found it
+		}
+		w.total.Counters[IPInReceives]++
+		w.total.Counters[IPInDelivers]++
+		if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
+			return false
+		}
+		n := w.count(f.tunnel)
+		n.RxPackets++
+		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
+	}
+	if f.teaches && w.learn(w.st.device(f.in.master), f.src, f.in) == fdb.Own {
+		w.dropRx(f.in, b, DropSourceMAC)
 		return false
 	}
-	n := w.count(f.tunnel)
-	n.RxPackets++
-	n.RxBytes += uint64(b.Len() - f.tunnel.uncounted)
 	return true
 }
 
-// routed does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or
-// none if it is for a tunnel that carries none.
-func (w *Worker) routed(f *flight, b *packet.Buffer) {
+// route does what the IP stack does with a packet that it forwards: what is left has the Ethernet header that it leaves with, or
+// room for it if it is for a tunnel that carries none.
+func (w *Worker) route(f *flight, b *packet.Buffer) {
 	if f.up {
 		n := w.count(f.bridge)
 		n.RxPackets++
-		n.RxBytes += uint64(b.Len() - f.bridge.uncounted)
+		n.RxBytes += uint64(f.size - ethernet.HeaderLen)
 	}
 	w.total.Counters[IPInReceives]++
 	w.total.Counters[IPForwDatagrams]++
-	if f.raw {
-		_, _ = b.Prepend(ethernet.HeaderLen) // where the outer header was
+	length := f.total + ethernet.HeaderLen
+	if length != f.size {
+		_ = b.Truncate(int(length)) // Ethernet's padding
 	}
-	_ = b.Truncate(int(f.total) + ethernet.HeaderLen) // Ethernet's padding
-	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(b.Bytes())
-	decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
-	from := f.to.mac
-	if f.verdict != toNeighbour {
-		from = f.out.mac
-	}
+	decrementTTL((*[ipv4.HeaderLen]byte)(f.frame[ethernet.HeaderLen:]))
+	putEthernet((*[ethernet.HeaderLen]byte)(f.frame[:]), f.dst, f.out.mac)
 	if f.verdict == toStation {
 		n := w.count(f.out)
 		n.TxPackets++
-		n.TxBytes += uint64(f.total) + ethernet.HeaderLen
+		n.TxBytes += uint64(length)
 	}
-	putEthernet((*[ethernet.HeaderLen]byte)(h[:]), f.dst, from)
 }
 
-// enclose puts a packet into a tunnel.
-func (w *Worker) enclose(f *flight, b *packet.Buffer) error {
+// enclose puts a packet into a tunnel, and reports whether that could be.
+func (w *Worker) enclose(f *flight, b *packet.Buffer) bool {
 	var err error
 	bytes := uint64(b.Len() - ethernet.HeaderLen) // without the header, as Linux counts them
 	switch {
@@ -292,15 +326,16 @@ func (w *Worker) enclose(f *flight, b *packet.Buffer) error {
 	case f.resolved.kind == byVXLAN:
 		err = f.resolved.vxlan.encap.Encapsulate(b, w.nextID())
 	default:
-		_ = b.TrimFront(ethernet.HeaderLen) // routed has put it there
+		_ = b.TrimFront(ethernet.HeaderLen) // route has put it there
 		err = f.resolved.ipip.encap.Encapsulate(b, w.nextID())
 	}
 	if err != nil {
-		return err
+		w.tunnelFault(f.out, b, encapReason(err))
+		return false
 	}
 	n := w.count(f.out)
 	n.TxPackets++
 	n.TxBytes += bytes
 	w.total.Counters[IPOutRequests]++
-	return nil
+	return true
 }

@@ -41,6 +41,12 @@ type Config struct {
 	// of its own with DefaultBuffers buffers. Packets that wait may take three quarters of it, by default.
 	Pool *packet.Pool
 
+	// LargePool is where superframes come from that the engine makes: of segments put together, see [Port].Coalesce, and of tunnelled
+	// ones for a port that takes OffloadUDP4 but not OffloadTunnelTCP4. Its buffers should have gso.LargeSize bytes behind their
+	// headroom. nil: one with DefaultLargeBuffers buffers, made with the first port that may need it. So may ports whose MTU is greater
+	// than what Pool's buffers hold.
+	LargePool *packet.Pool
+
 	// Profile chooses whom to follow where Linux and the RFCs differ.
 	Profile tunnel.Profile
 
@@ -80,7 +86,7 @@ type Delivery struct {
 	Device  uint32         // that it came in by
 	Header  ipv4.Header    // a view of Buffer's bytes, validated, its checksum right
 	Payload []byte         // behind the header
-	Buffer  *packet.Buffer // starts with the IPv4 header; the callback's if it returns true
+	Buffer  *packet.Buffer // starts with the IPv4 header; the callback's if it returns true. Never a superframe, but maybe with a partial checksum
 }
 
 // MissKind is what an agent is asked for.

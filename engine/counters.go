@@ -135,10 +135,10 @@ func (c *Counters) All() iter.Seq2[string, uint64] {
 // Stats say what became of all packets. At rest, In + Made = Out + Delivered + Absorbed + dropped + Held.
 type Stats struct {
 	In        uint64 // given to Process or Send
-	Made      uint64 // made here: copies, fragments, ARP, ICMP
+	Made      uint64 // made here: copies, fragments, segments of superframes, ARP, ICMP
 	Out       uint64 // given to Output
 	Delivered uint64 // taken by Config.Local
-	Absorbed  uint64 // ended here with their purpose served: ARP, ICMP errors, fragments that became part of a datagram
+	Absorbed  uint64 // ended here with their purpose served: ARP, ICMP errors, fragments and segments that became part of a whole
 	Held      uint64 // waiting now: for neighbours, FDB entries, other fragments, or to be sent by the next Tick
 	Drops     [numReasons]uint64
 }

@@ -50,6 +50,9 @@ type device struct {
 	port      BridgePort
 	conf      Conf // effective: with what holds for all
 	tap       Tap
+	offloads  offloads // of a port
+	plain     bool     // running, and nobody watches
+	forwards  bool     // what it gives to the IP stack may go on, without another look at whom it is from
 
 	bridge *bridge
 	vxlan  *vxlanDevice

@@ -45,4 +45,14 @@
 // Buffers given to Process or Send are the engine's, those given to Output or taken by Local the callback's. No packet is ever lost
 // from the count: [Stats.Check]. Nothing on a packet's way allocates memory, ICMP errors and drops included; buffers that the engine
 // needs come from [Config].Pool, and when it is empty, copies and answers are not made, and counted as [DropNoBuffer].
+//
+// # Superframes
+//
+// Packets may come in as devices with offloads hand them over: with a VLAN tag beside the frame, a transport checksum that is yet to
+// be computed, or as superframes of up to 64 KiB that stand for many segments ([packet.Buffer]). They go through bridges, routes and
+// tunnels as they are, for the price of one packet; it is the length of their segments that MTUs limit and that ICMP errors quote.
+// When they leave, what the port does not take ([Port].Offloads) is put into the bytes: superframes are cut, or, those of TCP in VXLAN
+// for a port that takes UDP superframes, made such. Before that they are cut where each segment goes its own way: into IPv4
+// fragments, to several ports or VTEPs at once, to [Config].Local, or into a tunnel whose headers would make them longer than 64 KiB.
+// [Port].Coalesce is the way back. A superframe counts as one packet until it is cut, also in the counters of devices.
 package engine

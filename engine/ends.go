@@ -114,8 +114,13 @@ func (w *Worker) to(d *device, remote uint32) *way {
 
 // way returns the way to the end with a number, nil if it is to be found.
 func (t *tunnelEnds) way(number uint64) *way {
+	return t.slot(number).Load()
+}
+
+// slot returns where the way to the end with a number is.
+func (t *tunnelEnds) slot(number uint64) *atomic.Pointer[way] {
 	i := number - 1
-	return (*t.ways.Load())[i>>chunkBits][i&(1<<chunkBits-1)].Load()
+	return &(*t.ways.Load())[i>>chunkBits][i&(1<<chunkBits-1)]
 }
 
 // toVariant is to for an FDB entry with a VNI, port or device of its own.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/flow"
+	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/internal/icmplimit"
 	"github.com/culvert-net/culvert/internal/ipfrag"
 	"github.com/culvert-net/culvert/internal/pmtu"
@@ -39,6 +40,7 @@ type Engine struct {
 	waits  fdbWaits
 	back   backlog
 
+	large   atomic.Pointer[packet.Pool] // nil until a port needs it
 	state   atomic.Pointer[state]
 	workers atomic.Pointer[[]*Worker]
 	first   *Worker
@@ -123,6 +125,7 @@ type Worker struct {
 	now     time.Duration
 	busy    bool
 	ready   []uint32   // ports that have packets for Output
+	traced  []traced   // in this burst, for who waits for the end of their ways
 	inside  []crossing // on their way over pairs, lo and calls from callbacks: first in, first out
 	misses  []Miss
 	heard   uint64 // the last station that was learned, of whom nothing new is to be learned
@@ -139,9 +142,10 @@ type Worker struct {
 
 	options optionState
 
-	ids        uint32         // IPv4 identifications
-	lists      [][]arp.Action // empty ones, see actionList
-	spareFrags [][]*packet.Buffer
+	ids        uint32             // IPv4 identifications
+	lists      [][]arp.Action     // empty ones, see actionList
+	spareLists [][]*packet.Buffer // empty ones, see list
+	merger     gso.Coalescer
 	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result
 
@@ -307,7 +311,9 @@ func (w *Worker) end() {
 		w.heard = 0 // callbacks may have made the tables forget it
 	}
 	w.publish()
-	w.busy = false
+	if w.busy = false; len(w.traced) > 0 {
+		w.endTraces()
+	}
 }
 
 // flush gives each port's frames to Output.
@@ -325,6 +331,9 @@ func (w *Worker) flush() {
 				w.drop(w.st.device(port), b, DropNoOutput)
 			}
 		default:
+			if d := w.st.device(port); d != nil && (d.offloads.tcp || d.offloads.udp) {
+				q = w.coalesce(d, q)
+			}
 			w.total.Out += uint64(len(q))
 			w.out(port, q)
 		}
@@ -392,8 +401,8 @@ func (w *Worker) unmake(b *packet.Buffer) {
 	b.Free()
 }
 
-// send counts what a port sends, and queues it for Output.
-func (w *Worker) send(d *device, b *packet.Buffer) {
+// enqueue counts what a port sends, and queues it for Output.
+func (w *Worker) enqueue(d *device, b *packet.Buffer) {
 	n := w.work(d)
 	n.TxPackets++
 	n.TxBytes += uint64(b.Len())

@@ -49,7 +49,7 @@ func (w *Worker) ipReceive(d *device, b *packet.Buffer) {
 func (w *Worker) ipNotForwarded(d *device, b *packet.Buffer, src, dst uint32, path *route.Path) {
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
 	if path == nil || path.Type() != route.Local || isSpecial(src) || isSpecial(dst) || w.st.own.has(src) || d.conf.RPFilter != 0 ||
-		w.group || binary.BigEndian.Uint16(h[6:])&0x3fff != 0 || w.trace != nil {
+		w.group || b.IsSuperframe() || binary.BigEndian.Uint16(h[6:])&0x3fff != 0 || w.trace != nil {
 		w.ipDecide(d, b, src, dst, path)
 		return
 	}
@@ -286,8 +286,7 @@ func nextHop(hop *route.NextHop, dst uint32) uint32 {
 // forwardBig forwards a packet that is larger than the MTU: in fragments, unless it must not be cut.
 func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu int) {
 	h := (*[ipv4.HeaderLen]byte)(b.Bytes())
-	gso, size := b.GSO()
-	fitsCut := gso != packet.GSONone && segmentLen(b.Bytes(), size) <= mtu
+	fitsCut := segmentLen(b, true) <= mtu
 	if !fitsCut && h[6]&0x40 != 0 {
 		w.total.Counters[IPFragFails]++
 		w.icmpError(b, icmp.FragmentationNeeded(uint16(mtu)))
@@ -304,20 +303,6 @@ func (w *Worker) forwardBig(d, od *device, b *packet.Buffer, hop route.Next, mtu
 		return
 	}
 	w.fragment(od, b, mtu, func(f *packet.Buffer) { w.output(od, hop.Gateway, f) })
-}
-
-// segmentLen returns how long the segments of a superframe are, in bytes of the IPv4 packet p: headers as far as they can be read,
-// and size bytes of payload.
-func segmentLen(p []byte, size uint16) int {
-	h, payload, err := ipv4.Parse(p)
-	if err != nil {
-		return len(p)
-	}
-	header := h.Len() + 8 // UDP
-	if h.Protocol() == ipv4.ProtocolTCP && len(payload) >= 20 {
-		header = h.Len() + int(payload[12]>>4)*4
-	}
-	return header + int(size)
 }
 
 // redirect tells a sender that it has a shorter way, as both it and the next hop are on the link that the packet came from
@@ -388,8 +373,21 @@ func (w *Worker) isBroadcast(a uint32) bool {
 	return path != nil && path.Type() == route.Broadcast
 }
 
-// fragment cuts a packet to fragments of at most mtu bytes, which are given to send.
+// fragment cuts a packet to fragments of at most mtu bytes, which are given to send: a superframe into segments first
+// (ip_finish_output_gso).
 func (w *Worker) fragment(od *device, b *packet.Buffer, mtu int, send func(*packet.Buffer)) {
+	if b.IsSuperframe() {
+		segments := w.apart(od, b, true)
+		for _, s := range segments {
+			if s.Len() <= mtu {
+				send(s)
+			} else {
+				w.fragment(od, s, mtu, send)
+			}
+		}
+		w.unlist(segments)
+		return
+	}
 	frags, err := w.cut(b, mtu)
 	if err != nil {
 		w.total.Counters[IPFragFails]++
@@ -399,6 +397,5 @@ func (w *Worker) fragment(od *device, b *packet.Buffer, mtu int, send func(*pack
 	for _, f := range frags {
 		send(f)
 	}
-	clear(frags)
-	w.spareFrags = append(w.spareFrags, frags[:0])
+	w.unlist(frags)
 }

@@ -53,6 +53,7 @@ func newFuzzNode(t testing.TB) *fuzzNode {
 		Pool: pool, Seed: 1, MaxMissing: fuzzMissing, MaxAdjacencies: 16,
 		Output: func(port uint32, batch []*packet.Buffer) {
 			for _, b := range batch {
+				n.conforms(port, b)
 				n.out = append(n.out, reference.Output{Port: n.e.Name(port), Bytes: bytesOf(b)})
 			}
 			packet.FreeBatch(batch)

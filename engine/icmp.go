@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/icmplimit"
 	"github.com/culvert-net/culvert/ipv4"
@@ -56,7 +57,9 @@ func (w *Worker) report(b *packet.Buffer, f icmp.Fields, options *answerOptions)
 		w.drop(nil, m, DropNoBuffer)
 		return
 	}
+	was := asSegment(b, p)
 	f.AppendError(at[:0], quote)
+	was.restore(p)
 	w.total.Counters[ICMPOutMsgs]++
 	w.countError(f.Type)
 	out := outgoing{dst: dst, protocol: ipv4.ProtocolICMP, tos: p[1]&0x1e | internetControl, ttl: w.st.global.DefaultTTL, options: options}
@@ -69,6 +72,32 @@ func (w *Worker) report(b *packet.Buffer, f icmp.Fields, options *answerOptions)
 	group := w.group
 	_ = w.originate(out, m) // what fails is dropped and counted there
 	w.group = group
+}
+
+// wholeLen is what the header of a superframe says of its length, while it says that of a segment.
+type wholeLen struct {
+	total, sum uint16
+	changed    bool
+}
+
+// asSegment makes the IPv4 header of p, which is in b, that of the first segment if b is a superframe: its sender may have sent
+// segments, and is told about one of these.
+func asSegment(b *packet.Buffer, p []byte) wholeLen {
+	if !b.IsSuperframe() {
+		return wholeLen{}
+	}
+	was := wholeLen{binary.BigEndian.Uint16(p[2:]), binary.BigEndian.Uint16(p[10:]), true}
+	n := segmentLen(b, len(p) == b.Len()) - (b.Len() - len(p))
+	binary.BigEndian.PutUint16(p[2:], uint16(n))
+	binary.BigEndian.PutUint16(p[10:], checksum.Update(was.sum, was.total, uint16(n)))
+	return was
+}
+
+func (w wholeLen) restore(p []byte) {
+	if w.changed {
+		binary.BigEndian.PutUint16(p[2:], w.total)
+		binary.BigEndian.PutUint16(p[10:], w.sum)
+	}
 }
 
 // mayReport reports whether there may be an error about a packet: not about errors, fragments but the first, what was sent to

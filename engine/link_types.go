@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tunnel"
 )
 
@@ -37,6 +38,16 @@ type Link struct {
 type Port struct {
 	Link
 	Raw bool // packets are IPv4 packets without an Ethernet header
+
+	// Offloads are what Output takes beside a packet's bytes on this port. The rest is put into the bytes before: VLAN tags are
+	// inserted, partial checksums completed, superframes cut. What Process is given may have any metadata.
+	Offloads packet.Offloads
+	// Coalesce makes superframes of TCP segments of a flow that leave together; Offloads must have OffloadTCP4, and OffloadTCP6 for
+	// IPv6. Counters and taps see the segments.
+	Coalesce bool
+	// CoalesceUDP does so with datagrams, those of VXLAN among them, of equal length and with consecutive identifications; Offloads must
+	// have OffloadUDP4. Datagrams without a checksum get one thereby.
+	CoalesceUDP bool
 }
 
 // Pair is two devices joined by a wire inside the engine: what is sent by one is received by the other.
@@ -123,6 +134,9 @@ type LinkChange struct {
 	MTU     *int
 	Master  *string // name of a bridge, "" for none ('nomaster')
 	Promisc *bool
+
+	Offloads              *packet.Offloads // of ports, see [Port]
+	Coalesce, CoalesceUDP *bool
 }
 
 // LinkInfo is a device as it is.
@@ -139,6 +153,9 @@ type LinkInfo struct {
 	Raw     bool
 	Master  string // the bridge whose port it is
 	Peer    string // other end of a pair
+
+	Offloads              packet.Offloads // of a port
+	Coalesce, CoalesceUDP bool
 
 	Bridge *Bridge     // of a bridge
 	Port   *BridgePort // of a bridge's port

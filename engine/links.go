@@ -43,6 +43,13 @@ func (e *Engine) AddPort(p Port) (uint32, error) {
 	if p.Raw && !p.MAC.IsZero() {
 		return 0, fmt.Errorf("engine: port %s: Port.MAC is %v, but raw ports have none: %w", p.Name, p.MAC, ErrInvalid)
 	}
+	d.offloads = offloads{p.Offloads, p.Coalesce, p.CoalesceUDP}
+	if err := errors.Join(d.offloads.check(p.Name, p.Raw), e.checkLink(p.Link)); err != nil {
+		return 0, err
+	}
+	if err := e.makeLarge(d.offloads, p.MTU); err != nil {
+		return 0, err
+	}
 	return e.add(d, p.Link, defaultMTU)
 }
 
@@ -508,6 +515,14 @@ func (e *Engine) SetLink(name string, c LinkChange) error {
 		delete(e.names, d.name)
 		e.names[*c.Name] = d.index
 	}
+	if mtu := d.mtu; d.kind == KindPort {
+		if c.MTU != nil {
+			mtu = *c.MTU
+		}
+		if err := e.makeLarge(d.offloads.with(c), mtu); err != nil {
+			return err
+		}
+	}
 	wasRunning, oldMAC := d.running, d.hw
 	_ = e.change(d, func(d *device) { d.set(c) })
 	d = e.state.Load().device(d.index)
@@ -541,6 +556,7 @@ func (d *device) set(c LinkChange) {
 	if c.Promisc != nil {
 		d.promisc = *c.Promisc
 	}
+	d.offloads = d.offloads.with(c)
 }
 
 // checkChange reports what is wrong with a change.
@@ -562,6 +578,12 @@ func (e *Engine) checkChange(d *device, c LinkChange) error {
 	}
 	if c.Master != nil && *c.Master != "" {
 		errs = append(errs, e.checkMaster(d, *c.Master))
+	}
+	if c.Offloads != nil || c.Coalesce != nil || c.CoalesceUDP != nil {
+		if d.kind != KindPort {
+			errs = append(errs, fmt.Errorf("engine: device %s: Offloads, Coalesce and CoalesceUDP are for ports: %w", d.name, ErrInvalid))
+		}
+		errs = append(errs, d.offloads.with(c).check(d.name, d.raw))
 	}
 	return errors.Join(errs...)
 }
@@ -795,7 +817,7 @@ func (e *Engine) Link(name string) (LinkInfo, bool) {
 func (s *state) info(d *device) LinkInfo {
 	i := LinkInfo{
 		Index: d.index, Kind: d.kind, Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up, Carrier: d.carrier, Promisc: d.promisc, Raw: d.raw,
-		Master: s.device(d.master).label(), Peer: s.device(d.peer).label(),
+		Master: s.device(d.master).label(), Peer: s.device(d.peer).label(), Offloads: d.offloads.takes, Coalesce: d.offloads.tcp, CoalesceUDP: d.offloads.udp,
 	}
 	i.Unknown = d.kind == KindLoopback || d.kind == KindVXLAN || d.kind == KindIPIP
 	l := Link{Name: d.name, MAC: d.hw, MTU: d.mtu, Up: d.up}

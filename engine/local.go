@@ -26,6 +26,10 @@ func (w *Worker) ipLocal(d *device, b *packet.Buffer, toAll bool) {
 		w.reassemble(d, b)
 		return
 	}
+	if b.IsSuperframe() && !w.staysWhole(b) {
+		w.localSegments(d, b, toAll)
+		return
+	}
 	w.total.Counters[IPInDelivers]++
 	switch h[9] {
 	case ipv4.ProtocolUDP:

@@ -51,6 +51,7 @@ const (
 	DropTTL            // time to live expired
 	DropTooBig         // larger than the MTU, and must not be fragmented
 	DropFragment       // could not be cut into fragments
+	DropMetadata       // what the driver says beside the packet, such as a superframe's type, does not fit it
 	DropDeviceGone     // the route's device does not exist any more
 	DropNeighbour      // the neighbour does not answer
 	DropNeighbourQueue // too many packets wait for the neighbour
@@ -128,6 +129,7 @@ var reasons = [numReasons]reasonText{
 	DropProhibited:    {"Prohibited", "prohibit route"},
 	DropTTL:           {"TTL", "time to live expired"},
 	DropTooBig:        {"TooBig", "larger than the MTU and not to be fragmented"},
+	DropMetadata:      {"Metadata", "superframe or partial checksum that does not fit the packet's headers"},
 	DropFragment:      {"Fragment", "could not be cut into fragments"},
 	DropDeviceGone:    {"DeviceGone", "the route's device does not exist"},
 

@@ -102,15 +102,14 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 		w.dropTx(d, b, DropDown)
 		return
 	}
-	if d.tap != nil {
-		w.show(d, true, b)
+	if d.kind == KindPort && b.HasOffloads() {
+		w.sendFit(d, b)
+		return
 	}
-	if w.trace != nil {
-		w.notePacket(StageTransmit, d, b)
-	}
+	w.watch(d, b)
 	switch d.kind {
 	case KindPort:
-		w.send(d, b)
+		w.enqueue(d, b)
 	case KindVXLAN:
 		w.vxlanSend(d, b)
 	case KindBridge:
@@ -123,6 +122,16 @@ func (w *Worker) transmit(d *device, b *packet.Buffer) {
 		w.inside = append(w.inside, crossing{b: b, device: d.index, trace: w.trace})
 	default:
 		w.dropTx(d, b, DropProtocol)
+	}
+}
+
+// watch shows a packet that a device sends to those who watch.
+func (w *Worker) watch(d *device, b *packet.Buffer) {
+	if d.tap != nil {
+		w.show(d, true, b)
+	}
+	if w.trace != nil {
+		w.notePacket(StageTransmit, d, b)
 	}
 }
 

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
@@ -19,12 +20,18 @@ import (
 
 // resolveAll finds for each packet of a burst where it goes.
 func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
-	x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.adjacent.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0
-	x.batch, x.own, x.isLocal = batch, 0, false
+	x.datagrams.n, x.packets.n, x.claimed.n, x.heard.n, x.bridged.n, x.routed.n, x.next.n, x.down.n, x.remote.n = 0, 0, 0, 0, 0, 0, 0, 0, 0
+	x.batch, x.own = batch, 0
 	if d.master != 0 {
 		w.resolveFrames(x, d)
 	} else {
 		w.resolvePackets(x, d)
+	}
+	if x.datagrams.n > 0 {
+		w.resolveVXLAN(x)
+	}
+	if x.packets.n > 0 {
+		w.resolveIPIP(x)
 	}
 	for x.claimed.n > 0 {
 		t, these := x.claimed.take(x, tunnelOf)
@@ -35,14 +42,11 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 		w.resolveHeard(x, t, these)
 	}
 	for x.bridged.n > 0 {
-		in, these := x.bridged.take(x, inOf)
+		in, these := x.bridged.take(x, tunnelOf)
 		w.resolveBridged(x, in, these)
 	}
 	if x.routed.n > 0 {
 		w.resolveRouted(x)
-	}
-	if x.adjacent.n > 0 {
-		w.resolveAdjacent(x)
 	}
 	for x.next.n > 0 {
 		out, these := x.next.take(x, outOf)
@@ -58,137 +62,169 @@ func (w *Worker) resolveAll(x *burst, d *device, batch []*packet.Buffer) {
 	}
 }
 
-// ordinary reports whether a buffer has nothing that the short way does not know of. Superframes that it does not know are longer
-// than any MTU, and packets with too little room in front fail as they do otherwise.
-func ordinary(b *packet.Buffer) bool {
-	return uint(b.Len()-ethernet.HeaderLen-ipv4.HeaderLen) <= maxFrame-ethernet.HeaderLen-ipv4.HeaderLen && !b.HasVLAN()
+// ordinary returns the headers and the length of a frame, if it has nothing that the short way does not know of, else nil.
+// Packets with too little room in front fail as they do otherwise.
+func ordinary(b *packet.Buffer) (h *headers, size uint16) {
+	p := b.Bytes()
+	if len(p) < len(headers{}) || len(p) > maxFrame || b.HasVLAN() || b.IsSuperframe() {
+		return nil, 0
+	}
+	return (*headers)(p), uint16(len(p))
 }
 
 // resolveFrames is the entry of a bridge's port.
 func (w *Worker) resolveFrames(x *burst, d *device) {
+	x.bridged.first, x.bridged.mixed = d, false
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
-		if ordinary(b) {
-			f.at, f.end, f.in = 0, uint16(b.Len()), d
-			f.macs((*[ethernet.HeaderLen]byte)(b.Bytes()))
-			x.bridged.add(i, d)
+		if h, size := ordinary(b); h != nil {
+			f.frame, f.start, f.size = h, 0, size
+			x.bridged.push(i)
 		}
 	}
 }
 
-// macs notes the addresses of a frame.
-func (f *flight) macs(h *[ethernet.HeaderLen]byte) {
-	f.dst, f.src = binary.BigEndian.Uint64(h[0:])>>16, binary.BigEndian.Uint64(h[4:])&macBroadcast
+// macs returns the addresses of a frame.
+func (h *headers) macs() (dst, src uint64) {
+	return binary.BigEndian.Uint64(h[0:]) >> 16, binary.BigEndian.Uint64(h[4:]) & macBroadcast
 }
 
-// resolvePackets is the entry of other ports.
+func (h *headers) etherType() uint16 { return binary.BigEndian.Uint16(h[2*ethernet.MACLen:]) }
+
+// src and dst are the addresses of the packet in a frame.
+func (h *headers) src() uint32 { return binary.BigEndian.Uint32(h[ethernet.HeaderLen+12:]) }
+func (h *headers) dst() uint32 { return binary.BigEndian.Uint32(h[ethernet.HeaderLen+16:]) }
+
+// resolvePackets is the entry of other ports: packets to be routed, and those that a tunnel's end of the node's own is to open.
 func (w *Worker) resolvePackets(x *burst, d *device) {
+	own, filters := &w.st.own, d.conf.RPFilter != 0
 	for i, b := range x.batch {
 		f := &x.flights[i&(burstSize-1)]
 		f.fate = fate{}
-		if !ordinary(b) {
+		h, size := ordinary(b)
+		if h == nil || binary.BigEndian.Uint64(h[0:])>>16 != d.mac || h.etherType() != ethernet.TypeIPv4 {
 			continue
 		}
-		h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(b.Bytes())
-		if binary.BigEndian.Uint64(h[0:])>>16 != d.mac || binary.BigEndian.Uint16(h[12:]) != ethernet.TypeIPv4 {
-			continue
+		f.frame, f.start, f.size = h, 0, size
+		src, dst := h.src(), h.dst()
+		switch {
+		case dst != x.own && !own.has(dst):
+			if d.forwards || w.forwards(d, src) {
+				x.routed.push(i)
+			}
+		case h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) || filters && !w.comesBack(d, src):
+		case dst != x.own && !w.delivers(dst):
+		default:
+			x.own, f.vtep = dst, src
+			switch h[ethernet.HeaderLen+9] {
+			case ipv4.ProtocolUDP:
+				x.datagrams.push(i)
+			case ipv4.ProtocolIPIP:
+				x.packets.push(i)
+			}
 		}
-		if dst := binary.BigEndian.Uint32(h[ethernet.HeaderLen+16:]); dst == x.own || w.st.own.has(dst) {
-			w.resolveOpen(x, i, d, dst)
-			continue
-		}
-		f.at = ethernet.HeaderLen
-		w.resolveIP(x, i, d, (*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]), b.Len()-ethernet.HeaderLen)
 	}
 }
 
-// resolveOpen takes a packet for the node itself: one that a tunnel's end opens. The decapsulator checks it when its turn comes.
-func (w *Worker) resolveOpen(x *burst, i int, d *device, dst uint32) {
+// forwards reports whether a device lets a packet from src be forwarded.
+func (w *Worker) forwards(d *device, src uint32) bool {
+	return d.conf.Forwarding && !d.conf.SendRedirects && w.comesBack(d, src)
+}
+
+// delivers reports whether packets to an address of the node's are routed to it.
+func (w *Worker) delivers(dst uint32) bool {
+	path := w.e.routes.Lookup(dst)
+	return path != nil && path.Type() == route.Local
+}
+
+// resolveIPIP takes packets in packets for the node itself.
+func (w *Worker) resolveIPIP(x *burst) {
 	const (
 		ip    = ethernet.HeaderLen
-		inner = ip + ipv4.HeaderLen // what IPIP carries, or UDP
+		inner = ip + ipv4.HeaderLen
 		least = inner + ipv4.HeaderLen
+		start = inner - ethernet.HeaderLen
 	)
-	if dst != x.own || !x.isLocal {
-		path := w.e.routes.Lookup(dst)
-		x.own, x.isLocal = dst, path != nil && path.Type() == route.Local
-	}
-	p := x.batch[i].Bytes()
-	if !x.isLocal || len(p) < least {
-		return
-	}
-	h := (*[least]byte)(p)
-	src := binary.BigEndian.Uint32(h[ip+12:])
-	if h[ip] != 0x45 || isSpecial(src) || w.st.own.has(src) || d.conf.RPFilter != 0 && !w.comesBack(d, src) {
-		return
-	}
-	f := &x.flights[i&(burstSize-1)]
-	f.vtep = src
-	switch h[ip+9] {
-	case ipv4.ProtocolUDP:
-		w.resolveVXLAN(x, i, p)
-	case ipv4.ProtocolIPIP:
-		total := int(binary.BigEndian.Uint16(h[ip+2:]))
-		t := w.st.ipips.between(w.st, dst, src)
-		if total < 2*ipv4.HeaderLen || total > len(p)-ip || t == nil || t.tap != nil {
-			return
+	for _, i := range x.packets.of[:x.packets.n] {
+		f, p := &x.flights[i&(burstSize-1)], x.batch[i].Bytes()
+		if len(p) < least {
+			continue
 		}
-		f.tunnelled, f.raw, f.tunnel, f.at, f.end = true, true, t, inner, uint16(ip+total)
-		x.claimed.add(i, t)
+		h := (*[least]byte)(p)
+		total, size := int(binary.BigEndian.Uint16(h[ip+2:])), int(binary.BigEndian.Uint16(h[inner+2:]))
+		t := w.st.ipips.between(w.st, f.frame.dst(), f.vtep)
+		if t == nil || !t.plain || total > len(p)-ip || size > total-ipv4.HeaderLen {
+			continue
+		}
+		_, usual := w.e.ipips.Inner(p[ip:])
+		f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[start:])
+		f.start, f.size = start, uint16(size+ethernet.HeaderLen)
+		x.claimed.add(int(i), t)
 	}
 }
 
 // resolveClaimed checks whether an IPIP tunnel takes packets from those who sent them.
 func (w *Worker) resolveClaimed(x *burst, t *device, these []uint8) {
-	if peers := t.ipip.peers; peers != nil {
+	peers := t.ipip.peers
+	if peers != nil {
 		for n, i := range these {
 			x.words[n&(burstSize-1)] = addrKey(x.flights[i&(burstSize-1)].vtep)
 		}
 		wordmap.LoadAll(peers.words, x.words[:len(these)], x.numbers[:])
 	}
 	for n, i := range these {
-		if t.ipip.peers == nil || x.numbers[n&(burstSize-1)] != 0 {
-			f := &x.flights[i&(burstSize-1)]
-			p := x.batch[i].Bytes()[f.at:f.end]
-			w.resolveIP(x, int(i), t, (*[ipv4.HeaderLen]byte)(p), len(p))
+		if (peers == nil || x.numbers[n&(burstSize-1)] != 0) && (t.forwards || w.forwards(t, x.flights[i&(burstSize-1)].frame.src())) {
+			x.routed.push(int(i))
 		}
 	}
 }
 
-// resolveVXLAN takes a UDP datagram for the node itself.
-func (w *Worker) resolveVXLAN(x *burst, i int, p []byte) {
+// resolveVXLAN takes UDP datagrams for the node itself.
+func (w *Worker) resolveVXLAN(x *burst) {
 	const (
 		ip    = ethernet.HeaderLen
 		inner = ip + ipv4.HeaderLen
 		frame = inner + udp.HeaderLen + vxlan.HeaderLen
-		least = frame + ethernet.HeaderLen + ipv4.HeaderLen
+		least = frame + len(headers{})
 	)
-	if len(p) < least {
-		return
+	var t *device // of the last one
+	var port uint16
+	var vni uint32
+	for _, i := range x.datagrams.of[:x.datagrams.n] {
+		f, p := &x.flights[i&(burstSize-1)], x.batch[i].Bytes()
+		if len(p) < least {
+			continue
+		}
+		h := (*[least]byte)(p)
+		end := inner + int(binary.BigEndian.Uint16(h[inner+4:]))
+		if end > len(p) || end < least {
+			continue
+		}
+		if p, v := binary.BigEndian.Uint16(h[inner+2:]), binary.BigEndian.Uint32(h[frame-4:])>>8; p != port || v != vni {
+			port, vni, t = p, v, w.st.vxlans.find(w.st, p, v)
+		}
+		if t == nil || !t.plain || t.vxlan.vteps != nil && !t.accepts(f.vtep) {
+			continue
+		}
+		_, usual := t.vxlan.decap.Inner(p[ip:])
+		f.tunnelled, f.arrives, f.odd, f.tunnel, f.frame = true, true, !usual, t, (*headers)(h[frame:])
+		f.start, f.size = frame, uint16(end-frame)
+		w.resolveInner(x, int(i), t, f)
 	}
-	h := (*[least]byte)(p)
-	port, end := binary.BigEndian.Uint16(h[inner+2:]), inner+int(binary.BigEndian.Uint16(h[inner+4:]))
-	if end > len(p) || end < least {
-		return
-	}
-	f := &x.flights[i&(burstSize-1)]
-	t := w.st.vxlans.find(w.st, port, binary.BigEndian.Uint32(h[frame-4:])>>8)
-	if t == nil || !t.running || t.tap != nil || !t.accepts(f.vtep) {
-		return
-	}
-	f.tunnelled, f.tunnel, f.at, f.end = true, t, frame, uint16(end)
-	f.macs((*[ethernet.HeaderLen]byte)(h[frame:]))
+}
+
+// resolveInner takes what a VXLAN device has received.
+func (w *Worker) resolveInner(x *burst, i int, t *device, f *flight) {
+	dst, src := f.frame.macs()
 	if !t.vxlan.made.NoLearning {
+		f.src = src
 		x.heard.add(i, t)
 	}
 	if t.master != 0 {
-		f.in = t
 		x.bridged.add(i, t)
-		return
-	}
-	if f.dst == t.mac && binary.BigEndian.Uint16(h[frame+12:]) == ethernet.TypeIPv4 {
-		w.resolveIP(x, i, t, (*[ipv4.HeaderLen]byte)(h[frame+ethernet.HeaderLen:]), end-frame-ethernet.HeaderLen)
+	} else if dst == t.mac && f.frame.etherType() == ethernet.TypeIPv4 && (t.forwards || w.forwards(t, f.frame.src())) {
+		x.routed.push(i)
 	}
 }
 
@@ -198,9 +234,10 @@ func (w *Worker) resolveHeard(x *burst, t *device, these []uint8) {
 		x.sources[n&(burstSize-1)] = fdb.Key(x.flights[i&(burstSize-1)].src)
 	}
 	t.vxlan.table.LookupAll(x.sources[:len(these)], x.from[:])
+	now := fdb.StampOf(w.now)
 	for n, i := range these {
 		f := &x.flights[i&(burstSize-1)]
-		f.hears = !x.from[n&(burstSize-1)].IsFrom(fdb.ToVTEP4(f.vtep), w.now) || f.src&macGroup != 0
+		f.hears = !x.from[n&(burstSize-1)].IsFrom(fdb.ToVTEP4(f.vtep), now) || f.src&macGroup != 0
 	}
 }
 
@@ -208,12 +245,13 @@ func (w *Worker) resolveHeard(x *burst, t *device, these []uint8) {
 // when it is to learn them.
 func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	br := w.st.device(in.master)
-	if br == nil || !br.running || br.tap != nil || br.promisc || in.port.Locked || in.port.NoLearning {
+	if br == nil || !br.plain || br.promisc || in.port.Locked || in.port.NoLearning {
 		return
 	}
 	n, through := 0, 0
 	for _, i := range these {
 		f := &x.flights[i&(burstSize-1)]
+		f.dst, f.src = f.frame.macs()
 		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.src == f.dst {
 			continue
 		}
@@ -224,15 +262,20 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 			through++
 		}
 	}
-	table, from := br.bridge.table, fdb.ToPort(in.index)
+	table, from, now := br.bridge.table, fdb.ToPort(in.index), fdb.StampOf(w.now)
 	table.LookupAll(x.sources[:n], x.from[:])
 	table.LookupAll(x.keys[:through], x.places[:])
 	through = 0
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
-		f.bridged, f.bridge, f.teaches = true, br, !x.from[n&(burstSize-1)].IsFrom(from, w.now)
+		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
+			f.teaches, f.arrives, f.in = true, true, in
+		}
 		if f.dst == br.mac {
-			w.resolveUp(x, int(i), br)
+			if f.frame.etherType() == ethernet.TypeIPv4 && (br.forwards || w.forwards(br, f.frame.src())) {
+				f.up, f.bridge = true, br
+				x.routed.push(int(i))
+			}
 			continue
 		}
 		place := x.places[through&(burstSize-1)]
@@ -242,8 +285,8 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 			continue
 		}
 		to := w.st.device(port)
-		if to == nil || to == in || to.master != br.index || !to.running || to.tap != nil || to.port.Isolated && in.port.Isolated ||
-			int(f.end-f.at) > to.mtu+ethernet.HeaderLen+ethernet.TagLen {
+		if to == nil || to == in || to.master != br.index || !to.plain || to.port.Isolated && in.port.Isolated ||
+			int(f.size) > to.mtu+ethernet.HeaderLen+ethernet.TagLen {
 			continue
 		}
 		switch to.kind {
@@ -256,110 +299,118 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	}
 }
 
-// resolveUp takes a frame for a bridge's own address.
-func (w *Worker) resolveUp(x *burst, i int, br *device) {
-	f := &x.flights[i&(burstSize-1)]
-	p := x.batch[i].Bytes()[f.at:f.end]
-	h := (*[ethernet.HeaderLen + ipv4.HeaderLen]byte)(p) // by ordinary, or resolveVXLAN
-	if binary.BigEndian.Uint16(h[12:]) != ethernet.TypeIPv4 {
-		return
-	}
-	f.at += ethernet.HeaderLen
-	f.up = true
-	w.resolveIP(x, i, br, (*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]), len(p)-ethernet.HeaderLen)
-}
-
-// resolveIP takes a packet that a device gives to the IP stack, in a frame that has room for size bytes, if it is to be forwarded.
-func (w *Worker) resolveIP(x *burst, i int, host *device, h *[ipv4.HeaderLen]byte, size int) {
-	w0, w1, dst := binary.BigEndian.Uint64(h[0:]), binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:])
-	src, total := uint32(w1), int(uint16(w0>>32))
-	if w0>>56 != 0x45 || total < ipv4.HeaderLen || total > size || !checksum.OK20(w0, w1, dst) || w1>>56 <= 1 ||
-		isSpecial(src) || isSpecial(dst) || w.st.own.has(src) || !host.conf.Forwarding || host.conf.SendRedirects ||
-		host.conf.RPFilter != 0 && !w.comesBack(host, src) {
-		return
-	}
-	x.flights[i&(burstSize-1)].total = uint16(total)
-	n := x.routed.n & (burstSize - 1)
-	x.addrs[n], x.routed.of[n] = dst, uint8(i)
-	x.routed.n++
-}
-
-// resolveRouted asks the routing table.
-func (w *Worker) resolveRouted(x *burst) {
-	these := x.routed.of[:x.routed.n]
-	w.e.routes.LookupAll(x.addrs[:len(these)], x.paths[:])
-	for _, path := range x.paths[:len(these)] {
-		if path != nil {
-			x.touched += path.MTU()
+// checkHeaders takes those of the packets that are to be routed that may be forwarded, and notes where to. The others stay
+// undecided.
+func (w *Worker) checkHeaders(x *burst) (these []uint8) {
+	const ip = ethernet.HeaderLen
+	own, n := &w.st.own, 0
+	for _, i := range x.routed.of[:x.routed.n] {
+		f := &x.flights[i&(burstSize-1)]
+		w0, w1, dst := binary.BigEndian.Uint64(f.frame[ip:]), binary.BigEndian.Uint64(f.frame[ip+8:]), f.frame.dst()
+		src, total := uint32(w1), uint16(w0>>32)
+		if w0>>56 != 0x45 || total < ipv4.HeaderLen || int(total) > int(f.size)-ethernet.HeaderLen || w1>>56 <= 1 ||
+			!checksum.OK20(w0, w1, dst) || isSpecial(src) || isSpecial(dst) || own.has(src) {
+			continue
 		}
+		f.total = total
+		x.addrs[n&(burstSize-1)], x.routed.of[n&(burstSize-1)] = dst, i
+		n++
+	}
+	return x.routed.of[:n]
+}
+
+// resolveRouted finds the way of packets that devices give to the IP stack, if it is to forward them.
+func (w *Worker) resolveRouted(x *burst) {
+	these := w.checkHeaders(x)
+	w.e.routes.LookupAll(x.addrs[:len(these)], x.paths[:])
+	chunks := *w.e.ends.resolved.Load()
+	if len(chunks) > 1 {
+		x.touch(chunks, len(these))
 	}
 	for n, i := range these {
 		f, path := &x.flights[i&(burstSize-1)], x.paths[n&(burstSize-1)]
-		if path == nil || path.Type() != route.Unicast || path.MTU() != 0 && uint32(f.total) > path.MTU() {
+		if path == nil {
 			continue
 		}
-		hop, ok := path.Only()
-		if !ok {
-			if f.tunnelled {
-				continue // the hash that the buffer has is not that of what is inside
+		tag := path.Tag()
+		if tag == 0 {
+			if tag = w.resolvePath(x, n, int(i), path); tag == 0 {
+				continue
 			}
-			hop = path.Hop(w.hashAt(f, x.batch[i])).Next()
 		}
-		f.routed = true
-		if hop.Tag != 0 {
-			n := x.adjacent.n & (burstSize - 1)
-			x.tags[n], x.adjacent.of[n] = hop.Tag, i
-			x.adjacent.n++
+		r := chunks.find(tag)
+		if r == nil || f.total > r.fits {
 			continue
 		}
-		out := w.st.device(hop.Device)
-		if out == nil || int(f.total) > out.mtu {
-			continue
+		f.routed, f.resolved = true, r
+		to := w.st.device(uint32(r.out))
+		switch {
+		case to == nil:
+		case r.kind == onLink && to.kind == KindPort && to.plain:
+			f.to, f.out, f.dst, f.verdict = to, to, r.mac, toNeighbour
+		case r.kind == onLink:
+			w.resolveLink(x, int(i), to, r.mac)
+		case to.kind == KindPort && to.plain:
+			by := w.st.device(uint32(r.by))
+			if by != nil && by.plain && (!f.hears || r.mac != f.src) {
+				f.to, f.out, f.dst, f.verdict = to, by, r.mac, toTunnel
+			}
 		}
-		if f.addr = hop.Gateway; f.addr == 0 {
-			f.addr = x.addrs[n&(burstSize-1)]
-		}
-		f.out = out
-		x.next.add(int(i), out)
 	}
+}
+
+// touch loads what adjacencies are resolved to, for all paths before any is asked for: where there are many, the cache does not have
+// them, and they are waited for together.
+func (x *burst) touch(chunks resolvedChunks, n int) {
+	for _, path := range x.paths[:n] {
+		if path != nil {
+			x.touched += path.Tag()
+		}
+	}
+	var all [burstSize]*resolved
+	for k, path := range x.paths[:n] {
+		if path != nil && path.Tag() != 0 {
+			all[k&(burstSize-1)] = chunks.find(path.Tag())
+		}
+	}
+	for _, r := range all[:n] {
+		if r != nil && r.vxlan != nil {
+			x.touched += r.vxlan.last
+		}
+	}
+}
+
+// resolvePath looks at a path that is more than an adjacency. It returns the tag of one if there is one after all.
+func (w *Worker) resolvePath(x *burst, n, i int, path *route.Path) (tag uint32) {
+	f := &x.flights[i&(burstSize-1)]
+	if path.Type() != route.Unicast || path.MTU() != 0 && uint32(f.total) > path.MTU() {
+		return 0
+	}
+	hop, ok := path.Only()
+	if !ok {
+		if f.tunnelled {
+			return 0 // the hash that the buffer has is not that of what is inside
+		}
+		hop = path.Hop(w.hashAt(f, x.batch[i])).Next()
+	}
+	out := w.st.device(hop.Device)
+	if hop.Tag != 0 || out == nil || int(f.total) > out.mtu {
+		return hop.Tag
+	}
+	if f.addr = hop.Gateway; f.addr == 0 {
+		f.addr = x.addrs[n&(burstSize-1)]
+	}
+	f.routed, f.out = true, out
+	x.next.add(i, out)
+	return 0
 }
 
 // hashAt returns the flow hash of the packet in b that is to be routed.
 func (w *Worker) hashAt(f *flight, b *packet.Buffer) uint32 {
 	if b.Hash() == 0 {
-		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.at:][:f.total]))
+		b.SetHash(w.e.hasher.IPv4(b.Bytes()[f.start+ethernet.HeaderLen:][:f.total]))
 	}
 	return b.Hash()
-}
-
-// resolveAdjacent looks at what adjacencies lead to.
-func (w *Worker) resolveAdjacent(x *burst) {
-	these := x.adjacent.of[:x.adjacent.n]
-	chunks := *w.e.ends.resolved.Load()
-	for n, i := range these {
-		x.flights[i&(burstSize-1)].resolved = chunks.find(x.tags[n&(burstSize-1)])
-	}
-	for _, i := range these {
-		if r := x.flights[i&(burstSize-1)].resolved; r != nil && r.vxlan != nil {
-			x.touched += r.vxlan.last
-		}
-	}
-	for _, i := range these {
-		f := &x.flights[i&(burstSize-1)]
-		r := f.resolved
-		if r == nil || f.total > r.fits {
-			continue
-		}
-		to := w.st.device(uint32(r.out))
-		if r.kind == onLink {
-			w.resolveLink(x, int(i), to, r.mac)
-			continue
-		}
-		by := w.st.device(uint32(r.by))
-		if to.sends() && by != nil && by.running && by.tap == nil && (!f.hears || r.mac != f.src) {
-			f.to, f.out, f.dst, f.verdict = to, by, r.mac, toTunnel
-		}
-	}
 }
 
 // resolveLink sends a packet to a neighbour on an Ethernet device.
@@ -367,7 +418,7 @@ func (w *Worker) resolveLink(x *burst, i int, out *device, mac uint64) {
 	f := &x.flights[i&(burstSize-1)]
 	switch {
 	case out.sends():
-		f.to, f.dst, f.verdict = out, mac, toNeighbour
+		f.to, f.out, f.dst, f.verdict = out, out, mac, toNeighbour
 	case out != nil && out.bridge != nil && (!f.teaches || mac != f.src):
 		f.out, f.dst = out, mac
 		x.down.add(i, out)
@@ -375,7 +426,7 @@ func (w *Worker) resolveLink(x *burst, i int, out *device, mac uint64) {
 }
 
 // sends reports whether frames may leave by a device without more ado; d may be nil.
-func (d *device) sends() bool { return d != nil && d.kind == KindPort && d.running && d.tap == nil }
+func (d *device) sends() bool { return d != nil && d.kind == KindPort && d.plain }
 
 // resolveNext asks for neighbours on a device.
 func (w *Worker) resolveNext(x *burst, out *device, these []uint8) {
@@ -392,7 +443,7 @@ func (w *Worker) resolveNext(x *burst, out *device, these []uint8) {
 
 // resolveDown finds the ports of a bridge that its own neighbours are behind.
 func (w *Worker) resolveDown(x *burst, br *device, these []uint8) {
-	if !br.running || br.tap != nil {
+	if !br.plain {
 		return
 	}
 	for n, i := range these {
@@ -423,26 +474,38 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 	n := 0
 	for k, i := range these {
 		if vtep, ok := x.places[k&(burstSize-1)].VTEP4(); ok {
-			these[n], x.words[n&(burstSize-1)] = i, endKey(out.index, vtep)
+			x.flights[i&(burstSize-1)].way = x.recent.to(&w.e.ends, endKey(out.index, vtep))
+			these[n] = i
 			n++
-		}
-	}
-	t := &w.e.ends
-	wordmap.LoadAll(t.index, x.words[:n], x.numbers[:])
-	for n, i := range these[:n] {
-		f := &x.flights[i&(burstSize-1)]
-		if f.way = nil; x.numbers[n&(burstSize-1)] != 0 {
-			f.way = t.way(x.numbers[n&(burstSize-1)])
 		}
 	}
 	for _, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
 		y := f.way
-		if y == nil || y.why != 0 || !y.whole || w.now >= y.expires || int(f.end-f.at)+vxlan.OverheadIP > y.mtu {
+		if y == nil || y.why != 0 || !y.whole || w.now >= y.expires || int(f.size)+vxlan.OverheadIP > y.mtu {
 			continue
 		}
 		if f.to = w.st.device(y.out); f.to.sends() {
 			f.verdict = toVTEP
 		}
 	}
+}
+
+// recentWays is where the ways are kept to the remote ends that packets last went to, by the lower bits of their keys.
+type recentWays [1 << 8]struct {
+	key uint64
+	way *atomic.Pointer[way]
+}
+
+// to returns the way to a remote end, nil if it is to be found.
+func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
+	at := &r[uint8(key)]
+	if at.key != key {
+		number := t.index.Load(key)
+		if number == 0 {
+			return nil
+		}
+		at.key, at.way = key, t.slot(number) // which is the end's for ever
+	}
+	return at.way.Load()
 }

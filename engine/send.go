@@ -296,7 +296,7 @@ func (w *Worker) sendOut(path *route.Path, hop route.NextHop, od *device, out ou
 		}
 	}
 	next := nextHop(&hop, out.dst)
-	if gso, _ := b.GSO(); b.Len() <= mtu || gso != packet.GSONone {
+	if segmentLen(b, true) <= mtu {
 		w.output(od, next, b)
 		return nil
 	}
@@ -311,16 +311,13 @@ func (w *Worker) sendOut(path *route.Path, hop route.NextHop, od *device, out ou
 
 // cut cuts a packet into fragments.
 func (w *Worker) cut(b *packet.Buffer, mtu int) ([]*packet.Buffer, error) {
-	var list []*packet.Buffer
-	if n := len(w.spareFrags); n > 0 {
-		list, w.spareFrags = w.spareFrags[n-1], w.spareFrags[:n-1]
-	}
 	get := w.e.pool.Get
 	if w.dry != nil {
 		get = w.e.pool.Outside
 	}
-	frags, err := ipfrag.Fragment(b, mtu, get, list)
+	frags, err := ipfrag.Fragment(b, mtu, get, w.list())
 	if err != nil {
+		w.unlist(frags)
 		return nil, err
 	}
 	w.total.Made += uint64(len(frags) - 1)

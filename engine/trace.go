@@ -39,6 +39,7 @@ const (
 	StageEncap                       // Device put the packet into a tunnel to Addr, which leaves by Via
 	StageDecap                       // Device took the packet out of a tunnel from Addr
 	StageFragment                    // cut into fragments of MTU
+	StageSegment                     // a superframe for Device was cut into segments
 	StageReassemble                  // put together again: Packet
 	StageLocal                       // for the node itself
 	StageEcho                        // answered
@@ -54,7 +55,7 @@ const (
 var stageNames = [numStages]string{
 	StageReceive: "receive", StageLearn: "learn", StageBridge: "bridge", StageFlood: "flood", StageARP: "arp",
 	StageRoute: "route", StageNeighbour: "neighbour", StageHold: "hold", StageFDB: "fdb", StageEncap: "encap",
-	StageDecap: "decap", StageFragment: "fragment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
+	StageDecap: "decap", StageFragment: "fragment", StageSegment: "segment", StageReassemble: "reassemble", StageLocal: "local", StageEcho: "echo",
 	StageDeliver: "deliver", StageICMP: "icmp", StageReset: "reset", StagePMTU: "pmtu", StageTransmit: "transmit", StageDrop: "drop",
 }
 
@@ -166,6 +167,10 @@ type TraceConfig struct {
 	Device string                   // the port that they come in by; "": any
 	Match  func(packet []byte) bool // on the frame, or the packet of a raw port; nil: all
 	Count  int                      // how many; 0: 1
+
+	// Done is told of each packet when its way has come to an end or to a place where it waits: nothing is added to it any more. It
+	// is called by the goroutine of the worker that had the packet, and must not change the engine. nil: nobody is told.
+	Done func(*TracedPacket)
 }
 
 // Trace collects the ways of packets.
@@ -267,10 +272,27 @@ func (w *Worker) startTrace(d *device, b *packet.Buffer) *TracedPacket {
 		}
 		t.mu.Unlock()
 		if room {
+			if t.config.Done != nil {
+				w.traced = append(w.traced, traced{t, p})
+			}
 			return p
 		}
 	}
 	return nil
+}
+
+// traced is a packet whose trace is complete when the burst has ended.
+type traced struct {
+	trace  *Trace
+	packet *TracedPacket
+}
+
+// endTraces tells of the packets of the burst that were traced.
+func (w *Worker) endTraces() {
+	for _, t := range w.traced {
+		t.trace.config.Done(t.packet)
+	}
+	w.traced = nil
 }
 
 // note adds a step to the trace of the packet in hand, which is traced.

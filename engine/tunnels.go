@@ -49,6 +49,14 @@ func (w *Worker) vxlanSend(d *device, b *packet.Buffer) {
 
 // replicate sends a copy to each remote, to the first at the end, as Linux does: its frame is the original.
 func (w *Worker) replicate(d *device, remotes []fdb.Remote, b *packet.Buffer) {
+	if b.IsSuperframe() && len(remotes) > 1 { // copies would be too large for the pool's buffers
+		segments := w.apart(d, b, false)
+		for _, s := range segments {
+			w.replicate(d, remotes, s)
+		}
+		w.unlist(segments)
+		return
+	}
 	for _, r := range remotes[1:] {
 		if c := w.copy(b); c != nil {
 			w.vxlanRemote(d, r, c)
@@ -84,7 +92,15 @@ func (w *Worker) vxlanTo(d *device, y *way, b *packet.Buffer) {
 		w.vxlanBypass(d, y, b)
 		return
 	}
-	if b.Len()+vxlan.OverheadIP > y.mtu && !w.vxlanBig(d, y, b) {
+	if segmentLen(b, false)+vxlan.OverheadIP > y.mtu && !w.vxlanBig(d, y, b) {
+		return
+	}
+	if b.Len()+vxlan.OverheadIP > ipv4.MaxLen && b.IsSuperframe() {
+		segments := w.apart(d, b, false)
+		for _, s := range segments {
+			w.vxlanTo(d, y, s)
+		}
+		w.unlist(segments)
 		return
 	}
 	n, bytes := w.count(d), uint64(b.Len()-ethernet.HeaderLen)
@@ -154,16 +170,12 @@ func (w *Worker) vxlanBypass(d *device, y *way, b *packet.Buffer) {
 // station is told the path MTU if it set DF; for routed packets the path MTU is noted. It reports whether the frame goes on, as an
 // outer packet in fragments.
 func (w *Worker) vxlanBig(d *device, y *way, b *packet.Buffer) bool {
-	gso, size := b.GSO()
 	frame := b.Bytes()
 	mtu := y.mtu - vxlan.Overhead
 	if binary.BigEndian.Uint16(frame[12:]) != ethernet.TypeIPv4 || len(frame) < ethernet.HeaderLen+ipv4.HeaderLen {
 		return true
 	}
 	h := frame[ethernet.HeaderLen:]
-	if gso != packet.GSONone && segmentLen(h, size) <= mtu {
-		return true
-	}
 	if w.dry == nil && d.master == 0 && mtu > 0 {
 		w.notePMTU(binary.BigEndian.Uint32(h[16:]), mtu)
 	}
@@ -184,7 +196,9 @@ func (w *Worker) bridgeTooBig(d *device, b *packet.Buffer, mtu int) {
 	ok := w.mayReport(ip)
 	w.group = group
 	if m := w.alloc(); m != nil && ok {
+		was := asSegment(b, ip)
 		w.replyTooBig(d, frame, m, mtu)
+		was.restore(ip)
 	} else if m != nil {
 		w.unmake(m)
 	}
@@ -224,15 +238,14 @@ func (w *Worker) outer(d *device, y *way, b *packet.Buffer) {
 		w.noteOuter(d, y, od, b)
 	}
 	w.encaps++
-	n := b.Len()
-	gso, _ := b.GSO()
+	n := segmentLen(b, !y.whole)
 	switch {
-	case y.whole && (n-ethernet.HeaderLen <= y.mtu || gso != packet.GSONone):
+	case y.whole && n-ethernet.HeaderLen <= y.mtu:
 		w.transmit(od, b)
 	case y.whole:
 		_ = b.TrimFront(ethernet.HeaderLen) // the encapsulator has put it there
 		w.outerBig(d, od, y, b)
-	case n <= y.mtu || y.local || gso != packet.GSONone:
+	case n <= y.mtu || y.local:
 		w.output(od, y.next, b)
 	default:
 		w.outerBig(d, od, y, b)
@@ -258,12 +271,12 @@ func (w *Worker) ipipSend(d *device, next uint32, b *packet.Buffer) {
 		w.dropTx(d, b, DropDown)
 		return
 	}
-	if d.tap != nil {
-		w.show(d, true, b)
-	}
-	if w.trace != nil {
-		w.notePacket(StageTransmit, d, b)
-	}
+	w.watch(d, b)
+	w.ipipTo(d, next, b)
+}
+
+// ipipTo encapsulates a packet and sends it on its way.
+func (w *Worker) ipipTo(d *device, next uint32, b *packet.Buffer) {
 	remote := d.ipip.remote
 	if remote == 0 {
 		remote = next
@@ -280,6 +293,14 @@ func (w *Worker) ipipSend(d *device, next uint32, b *packet.Buffer) {
 		w.tunnelFault(d, b, DropTunnelDepth)
 		return
 	case !w.ipipFits(d, y, b):
+		return
+	}
+	if b.Len()+ipip.OverheadIP > ipv4.MaxLen && b.IsSuperframe() {
+		segments := w.apart(d, b, true)
+		for _, s := range segments {
+			w.ipipTo(d, next, s)
+		}
+		w.unlist(segments)
 		return
 	}
 	if d.ipip.errors.pending(w) {
@@ -313,10 +334,7 @@ func (w *Worker) ipipFits(d *device, y *way, b *packet.Buffer) bool {
 	if discover {
 		mtu = y.mtu - ipip.OverheadIP
 	}
-	if b.Len() <= mtu {
-		return true
-	}
-	if gso, _ := b.GSO(); gso != packet.GSONone {
+	if segmentLen(b, true) <= mtu {
 		return true
 	}
 	if w.dry == nil && discover && mtu > 0 {

@@ -18,6 +18,7 @@ import (
 // backlog is work for the next worker that comes by.
 type backlog struct {
 	count atomic.Int32
+	wake  atomic.Pointer[func()]
 
 	mu      sync.Mutex
 	actions []arp.Action
@@ -43,7 +44,7 @@ func (k *backlog) push(actions []arp.Action) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.actions = append(k.actions, actions...)
-	k.count.Store(int32(len(k.actions) + len(k.frames)))
+	k.noted()
 }
 
 func (k *backlog) pushFrames(frames []waiting) {
@@ -53,7 +54,15 @@ func (k *backlog) pushFrames(frames []waiting) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.frames = append(k.frames, frames...)
+	k.noted()
+}
+
+// noted counts what is there, and says so; k.mu is held.
+func (k *backlog) noted() {
 	k.count.Store(int32(len(k.actions) + len(k.frames)))
+	if wake := k.wake.Load(); wake != nil {
+		(*wake)()
+	}
 }
 
 // held returns how many packets are in the backlog.
@@ -325,6 +334,16 @@ func (e *Engine) Next() time.Duration {
 		}
 	}
 	return next
+}
+
+// OnRelease lets f know that a call has left something to be sent, and that Tick is wanted for it at once; nil ends that. f must
+// not call the engine.
+func (e *Engine) OnRelease(f func()) {
+	if f == nil {
+		e.back.wake.Store(nil)
+		return
+	}
+	e.back.wake.Store(&f)
 }
 
 // held returns how many packets wait for something.

@@ -35,7 +35,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/culvert-net/culvert/ethernet"
 )
@@ -328,8 +327,8 @@ func (p Place) VTEP4() (uint32, bool) { return uint32(p), p&kindMask == kindVTEP
 
 // IsFrom reports whether p, of one station, is where from says, and was heard of so lately that [Table.Learn] would return [Known]
 // and have nothing to write.
-func (p Place) IsFrom(from Dest, now time.Duration) bool {
-	return uint64(p)&(whereMask|localBit) == from.where && unitsSince(uint64(p), stamp(now)) < freshUnits && from.isWord()
+func (p Place) IsFrom(from Dest, now Stamp) bool {
+	return uint64(p)&(whereMask|localBit) == from.where && unitsSince(uint64(p), uint64(now)) < freshUnits && from.isWord()
 }
 
 // IsList reports whether there is more to the destination than fits a word; [Table.Get] has it.

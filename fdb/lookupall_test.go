@@ -232,12 +232,12 @@ func TestIsFrom(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			require.NoError(t, table.Replace(station, c.at, c.flags, heard))
 			before := table.Lookup(station)
-			assert.Equal(t, c.want, before.IsFrom(c.from, c.now))
+			assert.Equal(t, c.want, before.IsFrom(c.from, fdb.StampOf(c.now)))
 			assert.Equal(t, c.out, table.Learn(station, c.from, c.now))
 			if c.want {
 				assert.Equal(t, before, table.Lookup(station), "Learn had something to write")
 			}
-			assert.False(t, fdb.Place(0).IsFrom(c.from, c.now), "no entry")
+			assert.False(t, fdb.Place(0).IsFrom(c.from, fdb.StampOf(c.now)), "no entry")
 		})
 	}
 	assert.False(t, fdb.Place(0).IsFrom(fdb.Dest{}, 0), "no entry, from nowhere, at the start")

@@ -20,6 +20,12 @@ const (
 // Never is the deadline of a table in which nothing will expire.
 const Never time.Duration = math.MaxInt64
 
+// Stamp is a moment as entries keep it, for [Place.IsFrom]: a burst of packets has one.
+type Stamp uint64
+
+// StampOf returns the stamp of now.
+func StampOf(now time.Duration) Stamp { return Stamp(stamp(now)) }
+
 // stamp returns the bits of an entry that was heard now.
 func stamp(now time.Duration) uint64 {
 	return uint64(now) / uint64(stampUnit) << stampShift & stampMask

@@ -207,7 +207,7 @@ func (o Outcome) String() string {
 // they are. Whether a refused frame is to be dropped is the caller's matter: a bridge drops those from its own address,
 // a VTEP those that claim a station pinned elsewhere.
 func (t *Table) Learn(key Key, from Dest, now time.Duration) Outcome {
-	if Place(t.entries.Load(uint64(key))).IsFrom(from, now) && key.isStation() {
+	if Place(t.entries.Load(uint64(key))).IsFrom(from, StampOf(now)) && key.isStation() {
 		return Known
 	}
 	return t.learn(key, from, now)

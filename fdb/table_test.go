@@ -393,7 +393,7 @@ func TestNothingAllocated(t *testing.T) {
 		},
 		"a burst": func() {
 			table.LookupAll(keys, places)
-			if port, _ := places[0].Port(); port != 3 || places[0].IsFrom(fdb.ToPort(4), now) {
+			if port, _ := places[0].Port(); port != 3 || places[0].IsFrom(fdb.ToPort(4), fdb.StampOf(now)) {
 				t.Error("wrong place")
 			}
 		},

@@ -93,13 +93,28 @@ func (c *DecapConfig) check() error {
 // peer than configured. Fragments are refused with [ErrFragment]. Outer options, VLAN tags and bytes behind the declared
 // length are accepted. The inner checksum is the next hop's to verify. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
-	const (
-		inner = ipv4.HeaderLen
-		need  = inner + ipv4.HeaderLen
-	)
-	packet := b.Bytes()
-	if len(packet) < d.frame+need {
+	end, usual := d.Inner(b.Bytes())
+	if !usual {
 		return d.general(b)
+	}
+	p := (*[need]byte)(b.Bytes()[d.frame:])
+	info := Info{src: binary.BigEndian.Uint32(p[12:]), dst: binary.BigEndian.Uint32(p[16:])}
+	if uint64(info.src) != d.peer && d.peers != nil {
+		return d.stripIfKnown(b, info, end)
+	}
+	return info, b.Strip(d.frame+OverheadIP, end)
+}
+
+// need is the length of the headers of a usual packet: both IPv4 headers.
+const need = OverheadIP + ipv4.HeaderLen
+
+// Inner returns where the inner packet of a usual packet ends, which starts [Overhead] bytes from its front, or [OverheadIP] if
+// the packets are raw: all that [Decapsulator.Decapsulate] checks is in order, but for the peers, and there is no VLAN tag, no outer
+// option and no congestion mark to see to. It reports false for others, good or bad.
+func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
+	const inner = ipv4.HeaderLen
+	if len(packet) < d.frame+need {
+		return 0, false
 	}
 	var p *[need]byte // from the outer IPv4 header on
 	if d.frame == 0 {
@@ -107,7 +122,7 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	} else {
 		q := (*[ethernet.HeaderLen + need]byte)(packet)
 		if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-			return d.general(b)
+			return 0, false
 		}
 		p = (*[need]byte)(q[ethernet.HeaderLen:])
 	}
@@ -124,24 +139,17 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	)
 	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2&mask2 ^ want2) | (w2^d.wantDst)&d.maskDst
 	total, innerTotal := int(uint16(w0>>32)), int(uint16(w2))
-	if odd != 0 || total > len(packet)-d.frame || innerTotal > total-inner || innerTotal < ipv4.HeaderLen ||
-		!checksum.OK20(w0, w1, uint32(w2>>32)) {
-		return d.general(b)
-	}
-	info := Info{src: uint32(w1), dst: uint32(w2 >> 32)}
-	if uint64(info.src) != d.peer && d.peers != nil {
-		return d.stripIfKnown(b, info, innerTotal)
-	}
-	return info, b.Strip(d.frame+inner, d.frame+inner+innerTotal)
+	usual = odd == 0 && total <= len(packet)-d.frame && innerTotal <= total-inner && innerTotal >= ipv4.HeaderLen &&
+		checksum.OK20(w0, w1, uint32(w2>>32))
+	return d.frame + inner + innerTotal, usual
 }
 
 // stripIfKnown is the end of Decapsulate where there are several peers.
-func (d *Decapsulator) stripIfKnown(b *packet.Buffer, info Info, innerTotal int) (Info, error) {
+func (d *Decapsulator) stripIfKnown(b *packet.Buffer, info Info, end int) (Info, error) {
 	if !d.known(info) {
 		return Info{}, ErrPeer
 	}
-	start := d.frame + ipv4.HeaderLen
-	return info, b.Strip(start, start+innerTotal)
+	return info, b.Strip(d.frame+OverheadIP, end)
 }
 
 // known reports whether the packet comes from a peer.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/culvert-net/culvert/internal/pcapfile"
 	"github.com/culvert-net/culvert/lab/network"
-	"github.com/culvert-net/culvert/lab/proc"
 )
 
 // capture writes frames. Its first error stays, and is told by close.
@@ -38,7 +37,7 @@ func (c *capture) see(f network.Frame) {
 		if f.Out {
 			comment = "sent"
 		}
-		err = c.w.WritePacketComment(index, proc.Date(f.At), f.Bytes, 0, comment)
+		err = c.w.WritePacketComment(index, f.Node.Network().Date(f.At), f.Bytes, 0, comment)
 	}
 	c.err = err
 }

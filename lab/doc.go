@@ -14,6 +14,13 @@
 // The command lab in cmd/lab does that for a file. The same script, run by bash as root on Linux, gives the same result: that is the
 // test of every word of the language. DIFFERENCES.md lists where it does not.
 //
+// # Real time
+//
+// With Config.RealTime, time goes by as outside, and nodes can have devices of the machine: kinds of ip link add that Config.Drivers
+// opens. Such a node's engine is run by package runner, a goroutine for each of a driver's queues; what it has for sockets, taps and
+// the lab's own wires waits in a bounded queue until all commands wait, and commands run as ever, one at a time. Lab.Session is a
+// script and then a console. ping, tcpdump, trace and the others then work on real wires; command examples/node is made of that.
+//
 // # How it is built
 //
 //	cmd/lab               the command

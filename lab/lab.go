@@ -34,6 +34,12 @@ type Config struct {
 	// Commands are further words of the language, or other meanings of those there are.
 	Commands proc.Table
 
+	// RealTime lets time go by as outside, so that nodes can have devices of the machine.
+	RealTime bool
+
+	// Drivers are such devices: 'ip link add NAME type KIND WORD…', by KIND. They need RealTime.
+	Drivers map[string]proc.OpenDriver
+
 	// Capture takes a pcapng file of every packet at every device that it crosses; interfaces are called node/device. It is
 	// complete when the lab is closed. nil: none is made.
 	Capture io.Writer
@@ -52,7 +58,10 @@ type Lab struct {
 
 // New returns a lab with an empty network: the default namespace alone. Close it in the end. It reports what is wrong with c.
 func New(c Config) (*Lab, error) {
-	net, err := network.New(network.Config{Seed: c.Seed})
+	stderr := &stderr{orDiscard(c.Stderr)}
+	net, err := network.New(network.Config{Seed: c.Seed, RealTime: c.RealTime, OnDriver: func(n *network.Node, dev string, err error) {
+		fmt.Fprintf(stderr, "%s: %s: %v\n", n.Name, dev, err)
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +80,7 @@ func New(c Config) (*Lab, error) {
 	maps.Copy(table, c.Commands)
 	sys := &proc.System{
 		Net: net, Sched: proc.NewScheduler(net), Table: table, Files: files(), Paths: paths(), TempDir: temp,
-		Stderr: &stderr{orDiscard(c.Stderr)}, Verbose: c.Verbose,
+		Stderr: stderr, Verbose: c.Verbose, Drivers: c.Drivers,
 	}
 	l := &Lab{sys: sys, shells: shell.New(sys)}
 	if c.Capture != nil {
@@ -84,10 +93,17 @@ func New(c Config) (*Lab, error) {
 		Node: net.Default(), Dir: dir, Stdin: c.Stdin, Stdout: orDiscard(c.Stdout), Stderr: sys.Stderr, Sys: sys,
 		Env: func(name string) string { return lookup(env, name) }, Envs: func() []string { return env },
 	}
-	if l.root.Stdin == nil {
-		l.root.Stdin = strings.NewReader("")
-	}
 	return l, nil
+}
+
+// process returns what a script runs in.
+func (l *Lab) process(name string) *proc.Proc {
+	p := l.root
+	p.Pos = proc.Position{File: name}
+	if p.Stdin == nil {
+		p.Stdin = strings.NewReader("") // its own: the interpreter reads it in a goroutine
+	}
+	return &p
 }
 
 // stderr makes the run's standard error a writer that is equal to no other, so that a redirection can be told. What set -x shows
@@ -136,9 +152,7 @@ func (l *Lab) Run(name, script string, params ...string) (int, error) {
 // and the lab can only be closed.
 func (l *Lab) RunContext(ctx context.Context, name, script string, params ...string) (int, error) {
 	defer context.AfterFunc(ctx, func() { l.sys.Sched.Stop(context.Cause(ctx)) })()
-	p := l.root
-	p.Pos = proc.Position{File: name}
-	status := l.shells.Run(&p, name, script, params)
+	status := l.shells.Run(l.process(name), name, script, params)
 	l.sys.Sched.Finish()
 	if err := l.sys.Sched.Err(); err != nil {
 		return status, fmt.Errorf("lab: %s: %w", name, err)
@@ -146,8 +160,34 @@ func (l *Lab) RunContext(ctx context.Context, name, script string, params ...str
 	return status, nil
 }
 
-// Close completes the capture, removes the lab's temporary files, and returns what does not add up: packets or buffers that an
-// engine has lost.
+// Console is what a session has beside its script.
+type Console struct {
+	// Lines are what is typed when the script has ended, bash too; the session ends with them. nil: it ends when its context is done.
+	Lines io.Reader
+
+	// Prompt and More ask for a line, and for the rest of a command that is not complete. "": silently.
+	Prompt, More string
+
+	// Interrupts are the user's ^C: each ends the command that runs, or the session if none does or there is no Prompt.
+	Interrupts <-chan os.Signal
+}
+
+// Session runs a bash script, and then what is typed, with the script's variables, functions and background jobs, until exit, the
+// end of the lines or of ctx. It returns the exit status: 128 and SIGINT's number if the script was interrupted. It is for labs in
+// real time.
+func (l *Lab) Session(ctx context.Context, name, script string, c Console) (int, error) {
+	status := l.shells.RunSession(ctx, l.process(name), shell.Session{
+		Name: name, Script: script, Lines: c.Lines, Prompt: c.Prompt, More: c.More, Interrupts: c.Interrupts,
+	})
+	l.sys.Sched.Finish()
+	if err := l.sys.Sched.Err(); err != nil {
+		return status, fmt.Errorf("lab: %s: %w", name, err)
+	}
+	return status, nil
+}
+
+// Close ends what runs in real time and closes drivers, completes the capture, removes the lab's temporary files, and returns what
+// does not add up: packets or buffers that an engine has lost.
 func (l *Lab) Close() error {
-	return errors.Join(l.hops.close(), l.sys.Net.Check(), os.RemoveAll(l.sys.TempDir))
+	return errors.Join(l.sys.Net.Close(), l.hops.close(), l.sys.Net.Check(), os.RemoveAll(l.sys.TempDir))
 }

@@ -48,7 +48,8 @@ const (
 	ChecksumPartial                       // not yet computed: the field holds the sum of the pseudo-header
 )
 
-// GSOType says how a superframe is to be cut into segments.
+// GSOType says how a superframe is to be cut into segments. Tunnel headers may be in front of what it names: where that starts, a
+// partial checksum says.
 type GSOType uint8
 
 // The types of superframes.
@@ -56,6 +57,7 @@ const (
 	GSONone GSOType = iota
 	GSOTCP4         // TCP over IPv4
 	GSOUDP4         // UDP over IPv4, each segment a datagram
+	GSOTCP6         // TCP over IPv6, as bridges carry it
 )
 
 // Buffer is one packet in memory with room around it. Buffers come from [New] or a [Pool]; the zero Buffer has no
@@ -292,6 +294,12 @@ func (b *Buffer) GSO() (t GSOType, size uint16) { return b.gso, b.gsoSize }
 
 // IsSuperframe reports whether the packet is to be cut into segments.
 func (b *Buffer) IsSuperframe() bool { return b.gso != GSONone }
+
+// HasOffloads reports whether there is metadata that a device without offloads cannot take, so that it has to be put into the
+// packet: a VLAN tag beside it, a partial checksum, segments to be cut.
+func (b *Buffer) HasOffloads() bool {
+	return b.tag.TPID != 0 || b.csum == ChecksumPartial || b.gso != GSONone
+}
 
 // SetGSO records that the packet is a superframe, to be cut into segments with size bytes of transport payload each.
 func (b *Buffer) SetGSO(t GSOType, size uint16) { b.gso, b.gsoSize = t, size }

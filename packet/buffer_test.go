@@ -315,6 +315,26 @@ func TestClearMetadataKeepsTheBytes(t *testing.T) {
 	assert.Equal(t, want, stateOf(b))
 }
 
+// TestHasOffloads: whatever a device without offloads cannot take, and nothing else.
+func TestHasOffloads(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  func(*packet.Buffer)
+		want bool
+	}{
+		{"nothing", func(*packet.Buffer) {}, false},
+		{"hash", func(b *packet.Buffer) { b.SetHash(1) }, false},
+		{"checksum verified", func(b *packet.Buffer) { b.SetChecksumVerified() }, false},
+		{"checksum partial", func(b *packet.Buffer) { _ = b.SetChecksumPartial(0, 6) }, true},
+		{"superframe", func(b *packet.Buffer) { b.SetGSO(packet.GSOUDP4, 1) }, true},
+		{"VLAN", func(b *packet.Buffer) { b.SetVLAN(ethernet.Tag{TPID: ethernet.TypeVLAN}) }, true},
+	} {
+		b := packet.Of(make([]byte, 60))
+		c.set(b)
+		assert.Equal(t, c.want, b.HasOffloads(), c.name)
+	}
+}
+
 // TestIsSuperframe: it says so as long as GSO names a way to cut the packet, whatever else happens to it.
 func TestIsSuperframe(t *testing.T) {
 	b := withPacket(t, 64, make([]byte, 80), 0)

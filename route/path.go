@@ -15,6 +15,7 @@ type Path struct {
 	buckets *[bucketCount]byte // of several next hops: which one each slice of the hash space takes
 	only    Next               // first in numbers
 	mtu     uint32
+	tag     uint32 // of only, if there is nothing else to know
 	kind    Type
 
 	route *Route // without a prefix
@@ -40,6 +41,9 @@ func (h *NextHop) Next() Next {
 
 // Only returns the next hop of a path that has one, and reports false for one that has none or several.
 func (p *Path) Only() (Next, bool) { return p.only, p.first != nil }
+
+// Tag returns the tag of the only next hop of a unicast path without an MTU; 0 for other paths.
+func (p *Path) Tag() uint32 { return p.tag }
 
 // bucketCount is in how many slices the hash space is cut for routes with several next hops; a next hop's share is right to
 // within one of them.
@@ -89,6 +93,9 @@ func newPath(r Route, buckets *[bucketCount]byte) *Path {
 	if len(r.NextHops) == 1 {
 		p.first = &r.NextHops[0]
 		p.only = p.first.Next()
+		if p.kind == Unicast && p.mtu == 0 {
+			p.tag = p.only.Tag
+		}
 	}
 	return p
 }

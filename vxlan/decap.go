@@ -133,15 +133,35 @@ func (c *DecapConfig) check() error {
 // frame shorter than the header it announces. Fragments are refused with [ErrFragment]. IPv4 options, VLAN tags, bytes
 // behind the declared length and any source port are accepted, and inner frames of every kind. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
+	end, usual := d.Inner(b.Bytes())
+	if !usual {
+		return d.general(b)
+	}
+	const w = ipv4.HeaderLen + udp.HeaderLen // VXLAN header
+	p := (*[need]byte)(b.Bytes()[d.frame:])
+	info := Info{
+		header: binary.BigEndian.Uint64(p[w:]), src: binary.BigEndian.Uint32(p[12:]), dst: binary.BigEndian.Uint32(p[16:]),
+	}
+	if d.selective {
+		return d.stripIfKnown(b, info, end)
+	}
+	return info, b.Strip(d.frame+OverheadIP, end)
+}
+
+// need is the length of the headers of a usual packet, from the outer IPv4 header to the inner one.
+const need = OverheadIP + ethernet.HeaderLen + ipv4.HeaderLen
+
+// Inner returns where the inner frame of a usual packet ends, which starts [Overhead] bytes from its front, or [OverheadIP] if the
+// packets are raw: all that [Decapsulator.Decapsulate] checks is in order, but for peers and VNIs, and there is no VLAN tag, no
+// option, no UDP checksum, no reserved bit and no congestion mark to see to. It reports false for others, good or bad.
+func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
 	const (
 		u     = ipv4.HeaderLen    // UDP header
 		v     = u + udp.HeaderLen // VXLAN header
 		inner = v + HeaderLen     // inner frame
-		need  = inner + ethernet.HeaderLen + ipv4.HeaderLen
 	)
-	packet := b.Bytes()
 	if len(packet) < d.frame+need {
-		return d.general(b)
+		return 0, false
 	}
 	var p *[need]byte // from the outer IPv4 header on
 	if d.frame == 0 {
@@ -149,7 +169,7 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	} else {
 		q := (*[ethernet.HeaderLen + need]byte)(packet)
 		if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-			return d.general(b)
+			return 0, false
 		}
 		p = (*[need]byte)(q[ethernet.HeaderLen:])
 	}
@@ -171,15 +191,9 @@ func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
 	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2^d.wantPort)&d.maskPort | (w3&mask3 ^ want3) |
 		w4&mask4 | uint64(uint16(w5)^ethernet.TypeIPv4)
 	total, udpLen := int(uint16(w0>>32)), int(w3>>48)
-	if odd != 0 || total > len(packet)-d.frame || udpLen > total-ipv4.HeaderLen || udpLen < need-ipv4.HeaderLen ||
-		w5>>16 == d.localMAC || !checksum.OK20(w0, w1, uint32(w2>>32)) {
-		return d.general(b)
-	}
-	info := Info{header: bitI | w4>>32, src: uint32(w1), dst: uint32(w2 >> 32)}
-	if d.selective {
-		return d.stripIfKnown(b, info, d.frame+ipv4.HeaderLen+udpLen)
-	}
-	return info, b.Strip(d.frame+inner, d.frame+ipv4.HeaderLen+udpLen)
+	usual = odd == 0 && total <= len(packet)-d.frame && udpLen <= total-ipv4.HeaderLen && udpLen >= need-ipv4.HeaderLen &&
+		w5>>16 != d.localMAC && checksum.OK20(w0, w1, uint32(w2>>32))
+	return d.frame + ipv4.HeaderLen + udpLen, usual
 }
 
 // stripIfKnown is the end of Decapsulate where peers or VNIs are configured.

@@ -300,16 +300,21 @@ func innerFields(frame []byte) (tos, ttl uint8, flags uint16) {
 	return 0, 0, 0
 }
 
-// putChecksum fills in the outer UDP checksum of ip, the packet in b without its Ethernet header.
+// putChecksum fills in the outer UDP checksum of ip, the packet in b without its Ethernet header; of a superframe, the sum of the
+// pseudo-header.
 func (e *Encapsulator) putChecksum(b *packet.Buffer, ip []byte) {
 	frame := ip[OverheadIP:]
+	header := ip[ipv4.HeaderLen:OverheadIP]
+	pseudo := checksum.Add(e.pseudo, binary.BigEndian.Uint16(header[4:])) // with the length
+	if b.IsSuperframe() { // whoever cuts it computes one for each segment (udp_set_csum in net/ipv4/udp.c)
+		binary.BigEndian.PutUint16(header[6:], pseudo)
+		return
+	}
 	inner, ok := sumFromHeaders(b, frame)
 	if !ok {
 		inner = checksum.Sum(frame)
 	}
-	header := ip[ipv4.HeaderLen:OverheadIP]
-	sum := checksum.Add(e.pseudo, binary.BigEndian.Uint16(header[4:])) // the length, of the pseudo-header
-	sum = checksum.Add(checksum.Add(sum, checksum.Sum(header)), inner)
+	sum := checksum.Add(checksum.Add(pseudo, checksum.Sum(header)), inner)
 	binary.BigEndian.PutUint16(header[6:], udp.NotZero(^sum))
 }
 

@@ -41,7 +41,7 @@ func TestImports(t *testing.T) {
 			modules:  []string{"github.com/gaissmai/bart"},
 		},
 		{
-			packages: []string{"vxlan", "ipip", "packet", "flow", "tunnel"},
+			packages: []string{"vxlan", "ipip", "packet", "flow", "tunnel", "gso"},
 			allowed:  inTunnels,
 			unlinked: []string{"log", "net", "os/exec"}, // fmt brings os
 		},

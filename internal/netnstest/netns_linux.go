@@ -89,6 +89,19 @@ func (ns *Namespace) Bridge(tb testing.TB, args string) string {
 	return ns.run(tb, nil, "bridge", strings.Fields(args)...)
 }
 
+// Tool runs a tool in the namespace, and returns what it prints.
+func (ns *Namespace) Tool(tb testing.TB, tool string, args ...string) string {
+	tb.Helper()
+	return ns.run(tb, nil, tool, args...)
+}
+
+// Move moves a device to another namespace.
+func (ns *Namespace) Move(tb testing.TB, device string, to *Namespace) {
+	tb.Helper()
+	const firstExtra = "/proc/self/fd/3"
+	ns.run(tb, to.file, "ip", "link", "set", device, "netns", firstExtra)
+}
+
 // Up sets a device up. It gets no link-local IPv6 address, whose announcements would be on the wire at any time.
 func (ns *Namespace) Up(tb testing.TB, device string) {
 	tb.Helper()
@@ -109,8 +122,7 @@ func Veth(tb testing.TB, a, b End) {
 	// Made in one namespace they differ in their index. Otherwise the kernel takes its time to see that they are connected:
 	// linkwatch_urgent_event in net/core/link_watch.c.
 	a.Namespace.IP(tb, "link add "+a.Device+" address "+a.MAC+" type veth peer name "+b.Device+" address "+b.MAC)
-	const firstExtra = "/proc/self/fd/3"
-	a.Namespace.run(tb, b.Namespace.file, "ip", "link", "set", b.Device, "netns", firstExtra)
+	a.Namespace.Move(tb, b.Device, b.Namespace)
 	for _, e := range []End{a, b} {
 		e.Namespace.Up(tb, e.Device)
 	}

@@ -16,6 +16,10 @@ type Node struct {
 	E    *engine.Engine
 	Pool *packet.Pool
 
+	// Do lends the worker that the network is to use for the node, if others run its engine too; they also tick. nil: the engine is
+	// the network's alone.
+	Do func(f func(w *engine.Worker, now time.Duration))
+
 	// Overruns are frames that the pool had no buffer for; Unplugged those that left by a port without a wire.
 	Overruns, Unplugged int
 
@@ -26,15 +30,52 @@ type Node struct {
 	gone  bool
 }
 
+// sender is what an engine and a worker of it have in common.
+type sender interface {
+	Process(port uint32, batch []*packet.Buffer, now time.Duration)
+	Send(b *packet.Buffer, s engine.Send, now time.Duration) error
+	SendPacket(b *packet.Buffer, now time.Duration) error
+	SendFrame(device uint32, b *packet.Buffer, now time.Duration) error
+}
+
+// do calls f with whoever the network may send by.
+func (n *Node) do(f func(s sender, now time.Duration)) {
+	if n.Do != nil {
+		n.Do(func(w *engine.Worker, now time.Duration) { f(w, now) })
+		return
+	}
+	f(n.E, n.net.now)
+}
+
+// tick lets the engine do what is due, if that is for the network to do.
+func (n *Node) tick() {
+	if n.Do == nil {
+		n.E.Tick(n.net.now)
+	}
+}
+
+// next returns when tick has something to do.
+func (n *Node) next() time.Duration {
+	if n.Do != nil {
+		return engine.Never
+	}
+	return n.E.Next()
+}
+
+// Leave puts a frame on a port's wire, for an engine that others run too.
+func (n *Node) Leave(port uint32, frame []byte) {
+	if p := n.ports[port]; p != nil {
+		p.Put(frame)
+	} else {
+		n.Unplugged++
+	}
+}
+
 // output puts frames on the port's wire.
 func (n *Node) output(index uint32, batch []*packet.Buffer) {
 	for _, b := range batch {
 		n.left++
-		if p := n.ports[index]; p != nil {
-			p.Put(b.Bytes())
-		} else {
-			n.Unplugged++
-		}
+		n.Leave(index, b.Bytes())
 		b.Free()
 	}
 }
@@ -54,7 +95,7 @@ func (n *Node) receive(port uint32, frames [][]byte) {
 		batch = append(batch, b)
 	}
 	n.given += uint64(len(batch))
-	n.E.Process(port, batch, n.net.now)
+	n.do(func(s sender, now time.Duration) { s.Process(port, batch, now) })
 }
 
 // buffer returns a buffer that holds a copy of b, or nil if the pool is empty. What does not fit a buffer of the pool gets one of
@@ -72,33 +113,36 @@ func (n *Node) buffer(b []byte) *packet.Buffer {
 }
 
 // Send sends a packet of the node's own with this payload: engine.Send.
-func (n *Node) Send(s engine.Send, payload []byte) error {
+func (n *Node) Send(s engine.Send, payload []byte) (err error) {
 	b := n.buffer(payload)
 	if b == nil {
 		return engine.ErrNoRoom
 	}
 	n.given++
-	return n.E.Send(b, s, n.net.now)
+	n.do(func(w sender, now time.Duration) { err = w.Send(b, s, now) })
+	return err
 }
 
 // SendPacket sends a whole IPv4 packet of the node's own.
-func (n *Node) SendPacket(p []byte) error {
+func (n *Node) SendPacket(p []byte) (err error) {
 	b := n.buffer(p)
 	if b == nil {
 		return engine.ErrNoRoom
 	}
 	n.given++
-	return n.E.SendPacket(b, n.net.now)
+	n.do(func(w sender, now time.Duration) { err = w.SendPacket(b, now) })
+	return err
 }
 
 // SendFrame sends a whole frame by a device: engine.SendFrame.
-func (n *Node) SendFrame(device uint32, frame []byte) error {
+func (n *Node) SendFrame(device uint32, frame []byte) (err error) {
 	b := n.buffer(frame)
 	if b == nil {
 		return engine.ErrNoRoom
 	}
 	n.given++
-	return n.E.SendFrame(device, b, n.net.now)
+	n.do(func(w sender, now time.Duration) { err = w.SendFrame(device, b, now) })
+	return err
 }
 
 // Receive makes a port receive a frame at once.
@@ -108,6 +152,9 @@ func (n *Node) Receive(port uint32, frame []byte) { n.receive(port, [][]byte{fra
 func (n *Node) Check() error {
 	s := n.E.Stats()
 	errs := []error{s.Check()}
+	if n.Do != nil {
+		return errors.Join(errs...)
+	}
 	for _, c := range []struct {
 		what      string
 		got, want uint64
@@ -125,5 +172,5 @@ func (n *Node) Check() error {
 // Held returns how many buffers the node's engine holds.
 func (n *Node) Held() uint64 { return n.E.Stats().Held }
 
-// Now returns the virtual time.
-func (n *Node) Now() time.Duration { return n.net.now }
+// Now returns the network's time.
+func (n *Node) Now() time.Duration { return n.net.Now() }

@@ -31,6 +31,10 @@ type Net struct {
 	// larger pools, for whatever floods.
 	Burst int
 
+	// Clock makes the network one of real time, and says what time it is; nil: time is virtual, and moves on when nothing more is to
+	// be done. Set it before the network is used.
+	Clock func() time.Duration
+
 	// MaxInstant is after how many steps without the clock moving on the network is taken to run in circles.
 	MaxInstant int
 
@@ -49,8 +53,13 @@ type Net struct {
 // New returns an empty network. Equal seeds and calls have equal results.
 func New(seed uint64) *Net { return &Net{seed: seed, MaxInstant: DefaultMaxInstant} }
 
-// Now returns the virtual time, which began at 0.
-func (n *Net) Now() time.Duration { return n.now }
+// Now returns the virtual time, which began at 0, or what the clock says.
+func (n *Net) Now() time.Duration {
+	if n.Clock != nil {
+		return n.Clock()
+	}
+	return n.now
+}
 
 // Seed returns the seed.
 func (n *Net) Seed() uint64 { return n.seed }
@@ -74,7 +83,7 @@ func (n *Net) Add(c engine.Config) (*Node, error) {
 		return nil, err
 	}
 	node.E = e
-	e.Tick(n.now)
+	e.Tick(n.Now())
 	n.nodes = append(n.nodes, node)
 	return node, nil
 }
@@ -115,18 +124,22 @@ func (n *Net) Settle() error { return n.Run(n.now) }
 func (n *Net) MoveTo(at time.Duration) {
 	n.clock(at)
 	for _, node := range n.nodes {
-		node.E.Tick(n.now)
+		node.tick()
 	}
 }
 
 // Step does one thing that is due until a time, and reports whether there was one to do: an arrival, ticks, or the clock moves on
-// to the next of those.
+// to the next of those. With a clock the time is what that says, and until means nothing.
 func (n *Net) Step(until time.Duration) (bool, error) { return n.step(until, true) }
 
 // StepFrames is Step, but the clock does not move on for a tick alone.
 func (n *Net) StepFrames() (bool, error) { return n.step(engine.Never, false) }
 
 func (n *Net) step(until time.Duration, timers bool) (bool, error) {
+	if n.Clock != nil {
+		n.clock(n.Clock())
+		until = n.now
+	}
 	if n.instant++; n.instant > n.MaxInstant {
 		return false, fmt.Errorf("%w: no rest at %v after %d steps", ErrCircles, n.now, n.MaxInstant)
 	}
@@ -136,9 +149,9 @@ func (n *Net) step(until time.Duration, timers bool) (bool, error) {
 	}
 	next, ticked := engine.Never, false
 	for _, node := range n.nodes {
-		due := node.E.Next()
+		due := node.next()
 		if due <= n.now {
-			node.E.Tick(n.now)
+			node.tick()
 			ticked = true
 		}
 		next = min(next, due)
@@ -156,6 +169,21 @@ func (n *Net) step(until time.Duration, timers bool) (bool, error) {
 	}
 	n.clock(next)
 	return true, nil
+}
+
+// Next returns when something is to be done, engine.Never if nothing is.
+func (n *Net) Next() time.Duration {
+	if n.due.len() > 0 {
+		return n.now
+	}
+	next := engine.Never
+	for _, node := range n.nodes {
+		next = min(next, node.next())
+	}
+	if len(n.queue) > 0 {
+		next = min(next, n.queue[0].at)
+	}
+	return next
 }
 
 // clock moves the clock on, and makes due what arrives until then.

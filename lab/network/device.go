@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/simnet"
@@ -17,12 +18,16 @@ import (
 // Faults is what happens to the frames that a device sends; see simnet.Faults.
 type Faults = simnet.Faults
 
-// Device is what the network knows about a device beside what its engine knows: there is one for each veth end and dummy.
+// Device is what the network knows about a device beside what its engine knows: there is one for each veth end and dummy, and for
+// those that have a driver.
 type Device struct {
 	Name string
 	Node *Node
-	Kind string  // "veth" or "dummy", as 'ip -d link' has it
+	Kind string  // "veth", "dummy", or that of a driver, as 'ip -d link' has it
 	Peer *Device // of a veth end: the other; nil once that is gone
+
+	// Driver is what is outside, nil if that is the network.
+	Driver driver.Driver
 
 	// Traced is how many traced packets the device has sent; 'lab -draw' shows their way.
 	Traced int
@@ -31,6 +36,7 @@ type Device struct {
 	queue   QueueStats
 	refused frames // by the other end
 	lost    frames // by the faults
+	index   uint32 // of a port with a driver
 }
 
 // frames is how many there were, and their bytes.
@@ -127,6 +133,11 @@ func (n *Node) deleteAbove(name string) error {
 
 func (n *Node) deleteLink(name string) error {
 	d, index := n.devices[name], n.E.Index(name)
+	if d != nil {
+		if err := n.unplugDevice(d); err != nil {
+			return err
+		}
+	}
 	if err := n.E.DeleteLink(name); err != nil {
 		return err
 	}
@@ -232,7 +243,7 @@ func (n *Node) MoveLinkAs(name string, to *Node, as engine.Link) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, engine.ErrNotFound)
-	case d == nil:
+	case d == nil || d.Driver != nil:
 		return fmt.Errorf("network: %s: %s: %w", n.Name, name, ErrImmovable)
 	case to == n:
 		return nil

@@ -37,16 +37,24 @@ type Birth struct {
 }
 
 // Birth returns when an entry of a bridge's or VXLAN device's forwarding database was made; zero if there is none.
-func (n *Node) Birth(device uint32, key fdb.Key) Birth { return n.births[station{device, key}] }
+func (n *Node) Birth(device uint32, key fdb.Key) Birth {
+	n.birthsMu.Lock()
+	defer n.birthsMu.Unlock()
+	return n.births[station{device, key}]
+}
 
 // forgetFDB forgets the entries of a device that is gone.
 func (n *Node) forgetFDB(device uint32) {
+	n.birthsMu.Lock()
+	defer n.birthsMu.Unlock()
 	maps.DeleteFunc(n.births, func(s station, _ Birth) bool { return s.device == device })
 }
 
 // onFDB is the engine's Config.OnFDB.
 func (n *Node) onFDB(device uint32, c fdb.Change) {
 	s := station{device, c.Key}
+	n.birthsMu.Lock()
+	defer n.birthsMu.Unlock()
 	switch {
 	case !c.New.IsValid():
 		delete(n.births, s)

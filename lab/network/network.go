@@ -39,6 +39,12 @@ type Config struct {
 	// Seed decides everything that is random: MAC addresses that were not given, faults, identifications.
 	Seed uint64
 
+	// RealTime lets time go by as outside, so that nodes can have devices of the machine: see [Node.AddDriver].
+	RealTime bool
+
+	// OnDriver is told, in a network in real time, when a device's driver reports another error than before. nil: nobody is.
+	OnDriver func(n *Node, dev string, err error)
+
 	// Pool is where all nodes take buffers from; nil: one of its own.
 	Pool *packet.Pool
 }
@@ -49,6 +55,10 @@ type Network struct {
 	nodes []*Node
 	names map[string]*Node
 	watch TapFunc // sees every device of every node; nil: nobody looks
+
+	start    time.Time // of real time; zero: time is virtual
+	onDriver func(*Node, string, error)
+	inbox    inbox
 
 	echoID     uint16 // the last one given out
 	thresholds NeighThresholds
@@ -64,8 +74,12 @@ func New(c Config) (*Network, error) {
 		}
 		c.Pool = pool
 	}
-	n := &Network{sim: simnet.New(c.Seed), names: map[string]*Node{}}
+	n := &Network{sim: simnet.New(c.Seed), names: map[string]*Node{}, onDriver: c.OnDriver, inbox: inbox{wake: make(chan struct{}, 1)}}
 	n.sim.Pool = c.Pool
+	if c.RealTime {
+		n.start = time.Now()
+		n.sim.Clock = func() time.Duration { return time.Since(n.start) }
+	}
 	_, err := n.AddNode(Default)
 	if err != nil {
 		return nil, err
@@ -73,7 +87,7 @@ func New(c Config) (*Network, error) {
 	return n, n.Default().SetLink("lo", engine.LinkChange{Up: engine.Set(true)})
 }
 
-// Now returns the virtual time, which began at 0.
+// Now returns the time, which began at 0.
 func (n *Network) Now() time.Duration { return n.sim.Now() }
 
 // Seed returns the seed that the network was made with.
@@ -132,6 +146,9 @@ func (n *Network) DeleteNode(name string) error {
 			}
 		}
 	}
+	if err := node.unplug(); err != nil {
+		return err
+	}
 	for _, other := range n.nodes {
 		delete(other.ids, node)
 	}
@@ -141,14 +158,30 @@ func (n *Network) DeleteNode(name string) error {
 	return nil
 }
 
-// Step does one thing that is due until a time, and reports whether there was one. The error is simnet.ErrCircles.
-func (n *Network) Step(until time.Duration) (bool, error) { return n.sim.Step(until) }
+// Step does one thing that is due until a time, and reports whether there was one. The error is simnet.ErrCircles. In real time,
+// what is due is what is due now.
+func (n *Network) Step(until time.Duration) (bool, error) {
+	if n.inbox.deliver() {
+		return true, nil
+	}
+	return n.sim.Step(until)
+}
 
 // Run lets the network live until a time, what happens at that moment included.
-func (n *Network) Run(until time.Duration) error { return n.sim.Run(until) }
+func (n *Network) Run(until time.Duration) error {
+	if n.RealTime() {
+		return n.settleReal()
+	}
+	return n.sim.Run(until)
+}
 
-// Settle lets all happen that is due now, and that in consequence; the clock does not move on.
-func (n *Network) Settle() error { return n.sim.Settle() }
+// Settle lets all happen that is due now, and that in consequence; a virtual clock does not move on.
+func (n *Network) Settle() error {
+	if n.RealTime() {
+		return n.settleReal()
+	}
+	return n.sim.Settle()
+}
 
 // MoveTo sets the clock to a time at which nothing is due before.
 func (n *Network) MoveTo(at time.Duration) { n.sim.MoveTo(at) }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
@@ -29,7 +30,10 @@ type Node struct {
 	devices map[string]*Device
 	attrs   map[string]*Attrs
 	ids     map[*Node]int // see ID
-	sockets []*Socket
+	live    *live         // nil: the network's goroutine is the only one that runs the engine
+
+	socketsMu sync.Mutex // whoever runs the engine asks which socket takes a packet
+	sockets   []*Socket
 
 	listeners []*Tap
 	taps      map[string]*deviceTap
@@ -39,15 +43,17 @@ type Node struct {
 	refused *Device         // the veth end whose last frame the other end did not take; nil: there was none
 	missed  []func(engine.Miss)
 
-	kept   map[any]any // see Value
-	births map[station]Birth
-	serial uint64
+	kept map[any]any // see Value
+
+	birthsMu sync.Mutex
+	births   map[station]Birth
+	serial   uint64
 }
 
 // Network returns the network that the node is in.
 func (n *Node) Network() *Network { return n.net }
 
-// Now returns the virtual time.
+// Now returns the network's time.
 func (n *Node) Now() time.Duration { return n.net.Now() }
 
 // Send sends a packet of the node's own with this payload, as engine.Send. The error may be [ErrNoBuffers].
@@ -103,9 +109,14 @@ func (n *Node) Transmit(dev string, frame []byte) error {
 
 // onMiss tells all who asked for it what the engine misses.
 func (n *Node) onMiss(m engine.Miss) {
-	for _, f := range n.missed {
-		f(m)
+	if !n.room() {
+		return
 	}
+	n.later(func() {
+		for _, f := range n.missed {
+			f(m)
+		}
+	})
 }
 
 // OnMiss lets f be told what the engine asks its agent for: see engine.Miss.
@@ -119,22 +130,34 @@ func (n *Node) local(_ *engine.Worker, d engine.Delivery) bool {
 		Data: d.Payload, Packet: d.Buffer.Bytes(),
 	}
 	m.parse()
-	taken := m.Protocol == icmp.Protocol // what nobody waits for is ignored, not refused
-	var copied bool
-	for _, s := range slices.Clone(n.sockets) {
-		if !s.wants(&m) {
-			continue
-		}
-		if !copied {
-			m.Data, m.Packet, copied = bytes.Clone(m.Data), bytes.Clone(m.Packet), true
-		}
-		s.deliver(m)
-		taken = true
+	taken := n.wanted(&m)
+	if taken && n.room() {
+		m.Packet = bytes.Clone(m.Packet)
+		m.Data = m.Packet[d.Header.Len():][:len(d.Payload)]
+		m.parse() // of what is kept
+		n.later(func() { n.deliver(m) })
 	}
-	if taken {
+	if taken = taken || m.Protocol == icmp.Protocol; taken { // what nobody waits for is ignored, not refused
 		d.Buffer.Free()
 	}
 	return taken
+}
+
+// wanted reports whether a socket takes a message.
+func (n *Node) wanted(m *Message) bool {
+	n.socketsMu.Lock()
+	defer n.socketsMu.Unlock()
+	return slices.ContainsFunc(n.sockets, func(s *Socket) bool { return s.wants(m) })
+}
+
+// deliver gives a message to the sockets that want it.
+func (n *Node) deliver(m Message) {
+	n.socketsMu.Lock()
+	takers := slices.DeleteFunc(slices.Clone(n.sockets), func(s *Socket) bool { return !s.wants(&m) })
+	n.socketsMu.Unlock()
+	for _, s := range takers {
+		s.deliver(m)
+	}
 }
 
 // parse fills in what depends on the protocol.

@@ -75,6 +75,8 @@ type Socket struct {
 // open adds a socket.
 func (n *Node) open(s *Socket, filter func(*Message) bool) *Socket {
 	s.node, s.filter = n, filter
+	n.socketsMu.Lock()
+	defer n.socketsMu.Unlock()
 	n.sockets = append(n.sockets, s)
 	return s
 }
@@ -99,7 +101,11 @@ func (n *Node) ListenUDP(local netip.AddrPort) (*Socket, error) {
 }
 
 // Connect makes a UDP socket take datagrams from one sender alone. What has arrived already stays.
-func (s *Socket) Connect(peer netip.AddrPort) { s.peer = peer }
+func (s *Socket) Connect(peer netip.AddrPort) {
+	s.node.socketsMu.Lock()
+	defer s.node.socketsMu.Unlock()
+	s.peer = peer
+}
 
 // bound reports whether the socket takes what is for an address.
 func (s *Socket) bound(dst netip.Addr) bool {
@@ -195,6 +201,8 @@ func (s *Socket) Read() (Message, bool) {
 
 // Close ends the socket.
 func (s *Socket) Close() {
+	s.node.socketsMu.Lock()
+	defer s.node.socketsMu.Unlock()
 	s.node.sockets = slices.DeleteFunc(s.node.sockets, func(other *Socket) bool { return other == s })
 	if s.echoID != 0 {
 		delete(s.node.echoIDs, s.echoID)

@@ -3,6 +3,7 @@ package network
 // Taps: what tcpdump sees. An engine has one tap a device; a node hands what it sees to as many as want it.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -106,8 +107,19 @@ func (n *Node) dropTaps(name string) {
 	n.listeners = slices.DeleteFunc(n.listeners, func(t *Tap) bool { return t.dev == name })
 }
 
-// see is the engine's tap. What a device with faults sends is shown when it leaves: see Device.left.
+// see is the engine's tap.
 func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration) {
+	switch {
+	case t.node.live == nil:
+		t.seen(index, out, packet, now)
+	case t.node.room():
+		packet = bytes.Clone(packet)
+		t.node.later(func() { t.seen(index, out, packet, now) })
+	}
+}
+
+// seen shows a packet. What a device with faults sends is shown when it leaves: see Device.left.
+func (t *deviceTap) seen(index uint32, out bool, packet []byte, now time.Duration) {
 	if d := t.node.devices[t.name]; out && d != nil && d.Faults() != nil {
 		return
 	}

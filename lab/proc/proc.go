@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/lab/network"
 )
 
@@ -26,8 +28,9 @@ type Command func(p *Proc, args []string) int
 // Table is commands by name.
 type Table map[string]Command
 
-// Date returns the date and time of day of a moment of virtual time, which begins with the year 2001.
-func Date(at time.Duration) time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Add(at) }
+// OpenDriver makes a device of the machine for 'ip link add NAME type KIND WORD…': words are those behind KIND. Its error's text is
+// for people: it names the device and what would help.
+type OpenDriver func(link engine.Link, words []string) (driver.Driver, error)
 
 // System is what all processes of a run share.
 type System struct {
@@ -49,6 +52,9 @@ type System struct {
 
 	// Paths name the files that Files open, for those who look for them: test, and the shell's *.
 	Paths []func(p *Proc) []string
+
+	// Drivers are the kinds of devices that are outside, see [OpenDriver].
+	Drivers map[string]OpenDriver
 
 	// TempDir is the run's own directory for temporary files.
 	TempDir string
@@ -88,7 +94,10 @@ type Proc struct {
 	Sys    *System
 }
 
-// Now returns the virtual time.
+// Date returns the date and time of day of a moment.
+func (p *Proc) Date(at time.Duration) time.Time { return p.Sys.Net.Date(at) }
+
+// Now returns the network's time.
 func (p *Proc) Now() time.Duration { return p.Sys.Net.Now() }
 
 // Sleep lets virtual time go by. The error is [Interrupted].
@@ -147,7 +156,7 @@ func (p *Proc) Printf(format string, args ...any) { fmt.Fprintf(p.Stdout, format
 // the script's name and line go in front.
 func (p *Proc) Errorf(format string, args ...any) {
 	text := strings.TrimSuffix(fmt.Sprintf(format, args...), "\n")
-	if p.Stderr == p.Sys.Stderr {
+	if p.Stderr == p.Sys.Stderr && p.Pos != (Position{}) {
 		text = p.Pos.String() + ": " + text
 	}
 	fmt.Fprintln(p.Stderr, text)

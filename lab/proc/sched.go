@@ -1,6 +1,7 @@
 package proc
 
-// The scheduler: processes take turns, and virtual time goes on only when all of them wait.
+// The scheduler: processes take turns, and virtual time goes on only when all of them wait. Real time does as it likes, but the
+// network's goroutine sees what has happened only then.
 
 import (
 	"errors"
@@ -85,6 +86,7 @@ func (e *Interrupted) Status() int { return 128 + int(e.Signal) }
 // first. Tasks are goroutines that hand a baton on; whoever has it may use the network.
 type Scheduler struct {
 	net     *network.Network
+	first   *Task
 	current *Task
 	ready   []*Task
 	waiting []*Task
@@ -116,7 +118,8 @@ type Task struct {
 // NewScheduler returns a scheduler for a network, whose first task is the calling goroutine.
 func NewScheduler(net *network.Network) *Scheduler {
 	s := &Scheduler{net: net, pids: firstPID - 2, stopped: make(chan struct{})}
-	s.current = s.newTask("main")
+	s.first = s.newTask("main")
+	s.current = s.first
 	return s
 }
 
@@ -124,6 +127,9 @@ func (s *Scheduler) newTask(name string) *Task {
 	s.pids++
 	return &Task{PID: s.pids, Name: name, sched: s, baton: make(chan struct{}, 1)}
 }
+
+// Main returns the first task: the script itself.
+func (s *Scheduler) Main() *Task { return s.first }
 
 // Current returns the task that has the baton.
 func (s *Scheduler) Current() *Task { return s.current }
@@ -192,6 +198,10 @@ func (s *Scheduler) advance() {
 	for _, t := range s.waiting {
 		until = min(until, t.deadline)
 	}
+	if s.net.RealTime() {
+		s.advanceReal(until)
+		return
+	}
 	idle := until == Forever
 	if idle {
 		until = s.net.Now() + maxIdle
@@ -211,6 +221,19 @@ func (s *Scheduler) advance() {
 			s.net.MoveTo(until)
 			s.expire()
 		}
+	}
+}
+
+// advanceReal is advance where time goes by by itself.
+func (s *Scheduler) advanceReal(until time.Duration) {
+	for {
+		if err := s.net.Settle(); err != nil {
+			s.fail(err)
+		}
+		if s.expire(); len(s.ready) > 0 {
+			return
+		}
+		s.net.Await(until)
 	}
 }
 

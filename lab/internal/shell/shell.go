@@ -52,6 +52,8 @@ type shell struct {
 	proc *proc.Proc
 	name string
 	id   string // of the shell itself, not of its subshells
+
+	session *session // nil: it runs a script to its end
 }
 
 // errKilled ends an interpreter whose task has died of a signal, or has ended.
@@ -69,6 +71,17 @@ func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) 
 		fmt.Fprintln(p.Stderr, err)
 		return 2
 	}
+	_, r, err := s.interpreter(p, name, options, params)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	err = r.Run(context.Background(), file)
+	return s.status(err)
+}
+
+// interpreter returns one that runs in p's place.
+func (s *Shells) interpreter(p *proc.Proc, name string, options, params []string) (*shell, *interp.Runner, error) {
 	sh := &shell{Shells: s, proc: p, name: name, id: s.newID()}
 	vars := append(slices.Clone(p.Envs()), "__lab_shell="+sh.id)
 	r, err := interp.New(
@@ -82,12 +95,7 @@ func (s *Shells) run(p *proc.Proc, name, text string, options, params []string) 
 		interp.StatHandler(sh.stat),
 		interp.ReadDirHandler2(sh.readDir),
 	)
-	if err != nil {
-		fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
-		return 2
-	}
-	err = r.Run(context.Background(), file)
-	return s.status(err)
+	return sh, r, err
 }
 
 // status returns the exit status that an error of the interpreter stands for.
@@ -238,7 +246,7 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 	if task.Signal() != 0 {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
 			task.ClearSignal() // the user's ^C ends the command, and the script goes on
-			if sh.sys.Verbose != nil {
+			if sh.sys.Verbose != nil && !sh.sys.Net.RealTime() {
 				fmt.Fprintf(sh.sys.Verbose, "lab: %s: %s was interrupted, as by ^C: nothing more would have happened\n", p.Pos, args[0])
 			}
 		} else {
@@ -257,6 +265,9 @@ func (sh *shell) process(hc interp.HandlerContext, name string) *proc.Proc {
 	p := *sh.proc
 	p.Name = name
 	p.Pos = proc.Position{File: sh.name, Line: int(hc.Pos.Line())}
+	if sh.session.typed() {
+		p.Pos = proc.Position{} // who has typed it knows
+	}
 	p.Dir = hc.Dir
 	p.Stdin, p.Stdout, p.Stderr = hc.Stdin, hc.Stdout, hc.Stderr
 	if p.Stdin == nil {
@@ -284,6 +295,9 @@ func environment(env expand.Environ) []string {
 func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 	if args[0] == jobWord || args[0] == exitWord { // who has no baton yet, and who must hand it on
 		return args, nil
+	}
+	if sh.session.stopped(args[0]) {
+		return nil, errKilled
 	}
 	if ended, err := sh.ends(interp.HandlerCtx(ctx)); err != nil || ended != nil {
 		return ended, err
@@ -365,6 +379,9 @@ func (sh *shell) rewritten(ctx context.Context, before []string, text string, af
 // trap keeps the traps that can happen, and drops those of signals that nobody sends to a script. The interpreter runs no EXIT trap
 // of a subshell: there it is kept in a variable for exit, and as an ERR trap for set -e.
 func (sh *shell) trap(ctx context.Context, args []string) ([]string, error) {
+	if sh.session != nil && id(interp.HandlerCtx(ctx)) == sh.id {
+		args = sh.session.trap(args)
+	}
 	conditions := slices.DeleteFunc(slices.Clone(args[2:]), func(c string) bool { return c != "EXIT" && c != "ERR" && c != "0" })
 	action := args[1]
 	switch {

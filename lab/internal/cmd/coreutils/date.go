@@ -21,7 +21,7 @@ func date(p *proc.Proc, args []string) int {
 			return p.Fail(1, "date: invalid option -- '%s'", strings.TrimLeft(arg, "-"))
 		}
 	}
-	text, ok := strftime(format, proc.Date(p.Now()))
+	text, ok := strftime(format, p.Date(p.Now()))
 	if !ok {
 		return p.Fail(1, "date: format %q is not known here", format)
 	}

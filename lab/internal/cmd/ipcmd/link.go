@@ -85,6 +85,10 @@ func (i *ip) makeLink(l *linkWords) error {
 		return words.Errorf(1, `Not enough information: "type" argument is required`)
 	}
 	k := findKind(l.kind)
+	open := i.p.Sys.Drivers[l.kind]
+	if open != nil {
+		k = &kind{add: func(i *ip, l *linkWords) error { return i.addDriver(l, open) }}
+	}
 	switch {
 	case k == nil && i.args.More():
 		return i.trailing()

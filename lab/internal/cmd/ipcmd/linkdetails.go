@@ -35,6 +35,9 @@ func (i *ip) printDetails(f *filter, l engine.LinkInfo) {
 			k.show(i, &l)
 		}
 	}
+	if d := i.node.Device(l.Name); d != nil && d.Driver != nil {
+		i.p.Printf("%s    %s %s ", nl, d.Kind, d.Driver.Link().Name)
+	}
 	if mode := a.AddrGenMode; f.isLink {
 		if mode == "" {
 			mode = "eui64"

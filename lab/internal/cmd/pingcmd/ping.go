@@ -295,7 +295,7 @@ func (g *ping) data() []byte {
 		}
 	}
 	if len(data) >= timeSize {
-		at := proc.Date(g.p.Now())
+		at := g.p.Date(g.p.Now())
 		binary.LittleEndian.PutUint64(data, uint64(at.Unix()))
 		binary.LittleEndian.PutUint64(data[8:], uint64(at.Nanosecond()/1000))
 	}

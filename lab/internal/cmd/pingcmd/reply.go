@@ -147,7 +147,7 @@ func (g *ping) gather(rtt time.Duration) {
 // stamp prints the time, with -D.
 func (g *ping) stamp() {
 	if g.o.stamped {
-		at := proc.Date(g.p.Now())
+		at := g.p.Date(g.p.Now())
 		g.p.Printf("[%d.%06d] ", at.Unix(), at.Nanosecond()/1000)
 	}
 }

@@ -70,7 +70,7 @@ func (d *device) see(f network.Frame) {
 	if d.c.filter == nil || len(d.queue) >= maxQueue {
 		return
 	}
-	k := packet{at: proc.Date(f.At), bytes: f.Bytes, wireLen: len(f.Bytes), out: f.Out, device: f.Dev}
+	k := packet{at: d.c.p.Date(f.At), bytes: f.Bytes, wireLen: len(f.Bytes), out: f.Out, device: f.Dev}
 	if d.link == linkCooked {
 		k.bytes = cook(f)
 		k.wireLen = len(k.bytes)

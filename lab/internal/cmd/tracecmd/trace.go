@@ -43,11 +43,17 @@ func run(p *proc.Proc, args []string) int {
 		return p.Fail(1, "trace: %s: No such device exists", o.device)
 	}
 	var came proc.Event
-	match, err := matcher(p, o, &came)
+	match, err := matcher(p, o)
 	if err != nil {
 		return p.Fail(1, "trace: %v", err)
 	}
-	t, err := p.Node.E.Trace(engine.TraceConfig{Device: o.device, Match: match, Count: o.count})
+	var done []*engine.TracedPacket
+	t, err := p.Node.E.Trace(engine.TraceConfig{Device: o.device, Match: match, Count: o.count, Done: func(packet *engine.TracedPacket) {
+		p.Sys.Net.Later(func() {
+			done = append(done, packet)
+			came.Notify()
+		})
+	}})
 	if err != nil {
 		return p.Fail(1, "trace: %v", err)
 	}
@@ -56,16 +62,14 @@ func run(p *proc.Proc, args []string) int {
 	if o.wait > 0 {
 		deadline = p.Now() + o.wait
 	}
-	for shown := 0; shown < o.count; {
-		if err := p.Wait(deadline, &came); err != nil {
-			return ended(p, err)
+	for shown := 0; shown < o.count; shown++ {
+		for len(done) == shown {
+			if err := p.Wait(deadline, &came); err != nil {
+				return ended(p, err)
+			}
 		}
-		p.Settle() // what happens at once belongs to the packet
-		for _, packet := range t.Packets()[shown:] {
-			printPacket(p, packet)
-			mark(p.Node, packet)
-			shown++
-		}
+		printPacket(p, done[shown])
+		mark(p.Node, done[shown])
 	}
 	return 0
 }
@@ -115,9 +119,8 @@ func readOptions(args []string) (o options, err error) {
 	return o, nil
 }
 
-// matcher returns what chooses the packets, and tells of those that were chosen. Ports of all kinds of links may be looked at, so
-// the filter is compiled for both.
-func matcher(p *proc.Proc, o options, came *proc.Event) (func([]byte) bool, error) {
+// matcher returns what chooses the packets.
+func matcher(p *proc.Proc, o options) (func([]byte) bool, error) {
 	l, _ := p.Node.E.Link(o.device)
 	c := pcapfilter.Config{Link: pcapfilter.Ethernet}
 	if l.Raw || l.Kind == engine.KindIPIP {
@@ -127,13 +130,7 @@ func matcher(p *proc.Proc, o options, came *proc.Event) (func([]byte) bool, erro
 	if err != nil {
 		return nil, err
 	}
-	return func(packet []byte) bool {
-		if !filter.Match(pcapfilter.Packet{Bytes: packet}) {
-			return false
-		}
-		came.Notify()
-		return true
-	}, nil
+	return func(packet []byte) bool { return filter.Match(pcapfilter.Packet{Bytes: packet}) }, nil
 }
 
 // printPacket prints a packet's way, a line for each step.

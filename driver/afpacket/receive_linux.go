@@ -1,0 +1,403 @@
+package afpacket
+
+// Receiving: frames are copied from the ring into buffers. The ring is the kernel's and ours by turns, slot by slot.
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/internal/sockets"
+	"github.com/culvert-net/culvert/internal/vnethdr"
+	"github.com/culvert-net/culvert/packet"
+)
+
+// queue is a socket to receive by and one to send by. It implements [driver.Queue].
+type queue struct {
+	d    *Driver
+	wake *os.File // an eventfd: something else than frames has happened
+	in   input
+	out  output
+
+	interrupted atomic.Bool
+
+	life sync.Mutex // who closes a socket holds it, and who uses one beside Receive
+	next *rx        // takes the place of the input's socket
+	news atomic.Bool
+
+	rxPackets, rxBytes, rxDropped, rxErrors atomic.Uint64
+	txPackets, txBytes, txDropped, txErrors atomic.Uint64
+}
+
+// input is what Receive works with; its lock is held by the one that runs.
+type input struct {
+	mu    sync.Mutex
+	rx    *rx
+	wake  int32 // the descriptor of queue.wake
+	long  *sockets.Batch
+	vnet  [vnethdr.Len]byte
+	polls [2]unix.PollFd
+	pace  pace
+}
+
+// newQueue opens the sockets of a queue.
+func newQueue(d *Driver, mtu int) (*queue, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // blocking, so that os.File leaves it to us to wait for it
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	q := &queue{d: d, wake: os.NewFile(uintptr(wake), "eventfd")}
+	q.in.wake = int32(wake)
+	q.in.long = sockets.NewGather(1, 2, false, 0)
+	if q.in.rx, err = openRX(d.conf.Slots, mtu, d.filter); err != nil {
+		_ = q.wake.Close()
+		return nil, err
+	}
+	if err := q.out.open(); err != nil {
+		_ = q.wake.Close()
+		q.in.rx.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// with calls f with the socket that frames come by, or will as soon as Receive looks.
+func (q *queue) with(f func(r *rx) error) error {
+	q.life.Lock()
+	defer q.life.Unlock()
+	if q.next != nil {
+		return f(q.next)
+	}
+	return f(q.in.rx)
+}
+
+// bind binds the queue's sockets to a device.
+func (q *queue) bind(index int, promisc bool) error {
+	return errors.Join(
+		q.with(func(r *rx) error { return r.bind(index, promisc) }),
+		q.out.bind(index))
+}
+
+// join adds the queue to a group, see [rx.join].
+func (q *queue) join(group int) (int, error) {
+	err := q.with(func(r *rx) (err error) {
+		group, err = r.join(group)
+		return err
+	})
+	return group, err
+}
+
+// attach sets the filter.
+func (q *queue) attach(program []bpf.RawInstruction) error {
+	return q.with(func(r *rx) error { return attach(r.fd, program) })
+}
+
+// replace opens a new socket to receive by, and has Receive go over to it.
+func (q *queue) replace(mtu int) error {
+	return q.d.space.do(func() error {
+		r, err := openRX(q.d.conf.Slots, mtu, q.d.filter)
+		if err != nil {
+			return err
+		}
+		q.life.Lock()
+		defer q.life.Unlock()
+		if q.next != nil {
+			q.next.close()
+		}
+		q.next = r
+		q.news.Store(true)
+		q.rouse()
+		return nil
+	})
+}
+
+// rouse makes Receive look again.
+func (q *queue) rouse() {
+	_, _ = q.wake.Write(binary.NativeEndian.AppendUint64(nil, 1))
+}
+
+// Interrupt implements [driver.Queue].
+func (q *queue) Interrupt() {
+	q.interrupted.Store(true)
+	q.rouse()
+}
+
+// close ends the queue when the driver is marked as closed.
+func (q *queue) close() {
+	q.rouse()
+	q.out.close()
+	q.in.mu.Lock()
+	defer q.in.mu.Unlock()
+	q.adopt()
+	q.life.Lock()
+	defer q.life.Unlock()
+	q.rxDropped.Add(q.in.rx.drops())
+	q.in.rx.close()
+	q.in.rx = nil
+	_ = q.wake.Close()
+}
+
+// Receive implements [driver.Queue].
+func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
+	q.in.mu.Lock()
+	defer q.in.mu.Unlock()
+	var end time.Time
+	for first := true; ; first = false {
+		if q.d.closed.Load() {
+			return 0, net.ErrClosed
+		}
+		q.adopt()
+		if n := q.take(batch); n > 0 || wait == 0 || len(batch) == 0 {
+			q.in.pace.count(n)
+			return n, nil
+		}
+		if q.interrupted.Swap(false) {
+			return 0, nil
+		}
+		left := wait
+		if wait > 0 {
+			now := time.Now()
+			if first {
+				end = now.Add(wait)
+			}
+			if left = end.Sub(now); left <= 0 {
+				return 0, nil
+			}
+		}
+		if err := q.await(left); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// adopt goes over to another socket if there is one.
+func (q *queue) adopt() {
+	if !q.news.Load() {
+		return
+	}
+	q.life.Lock()
+	defer q.life.Unlock()
+	q.rxDropped.Add(q.in.rx.drops())
+	q.in.rx.close()
+	q.in.rx, q.next = q.next, nil
+	q.news.Store(false)
+}
+
+// take fills batch with frames that are there.
+func (q *queue) take(batch []*packet.Buffer) int {
+	r := q.in.rx
+	ready := r.ready(len(batch))
+	if ready == 0 {
+		return 0
+	}
+	batch = batch[:ready]
+	got := q.d.pool.GetBatch(batch)
+	if got == 0 { // what waits is old by the time there are buffers again
+		for range ready {
+			q.discard()
+		}
+		return 0
+	}
+	n, bytes := 0, 0
+	for range got {
+		if q.copy(batch[n]) {
+			bytes += batch[n].Len()
+			n++
+		}
+	}
+	packet.FreeBatch(batch[n:got])
+	q.rxPackets.Add(uint64(n))
+	q.rxBytes.Add(uint64(bytes))
+	return n
+}
+
+// ready returns how many frames are in the ring, up to most.
+func (r *rx) ready(most int) int {
+	n := 0
+	for n < most && n <= r.mask && atomic.LoadUint32(&r.header(r.at+n).Status)&unix.TP_STATUS_USER != 0 {
+		n++
+	}
+	return n
+}
+
+// header returns the header of a slot. Its other fields are ours to read when its status, read atomically, says so.
+func (r *rx) header(i int) *unix.Tpacket2Hdr {
+	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&r.ring[(i&r.mask)*r.slot]))
+}
+
+// give gives the next slot back to the kernel.
+func (r *rx) give() {
+	atomic.StoreUint32(&r.header(r.at).Status, unix.TP_STATUS_KERNEL)
+	r.at++
+}
+
+// discard drops the next frame, for lack of a buffer.
+func (q *queue) discard() {
+	r := q.in.rx
+	if r.header(r.at).Status&unix.TP_STATUS_COPY != 0 {
+		q.in.long.Set(0, q.in.vnet[:])
+		_, _ = q.in.long.Receive(uintptr(r.fd), 1)
+	}
+	r.give()
+	q.rxDropped.Add(1)
+}
+
+// copy copies the next frame and what is known about it into b, which is empty and stays so if it reports false.
+func (q *queue) copy(b *packet.Buffer) bool {
+	r := q.in.rx
+	h := r.header(r.at)
+	defer r.give()
+	fault := &q.rxErrors
+	ok := false
+	vnet := q.in.vnet[:]
+	switch {
+	case h.Status&unix.TP_STATUS_COPY != 0:
+		ok = q.copyLong(b)
+	case h.Snaplen < h.Len: // longer than a slot, and the socket was full
+		fault = &q.rxDropped
+	default:
+		at := (r.at&r.mask)*r.slot + int(h.Mac)
+		vnet = r.ring[at-vnethdr.Len : at]
+		ok = b.SetBytes(r.ring[at:at+int(h.Snaplen)]) == nil
+	}
+	if ok && (vnethdr.Format{}).Read(vnet, b) != nil {
+		ok = false
+	}
+	if !ok {
+		b.Reset()
+		fault.Add(1)
+		return false
+	}
+	if h.Status&unix.TP_STATUS_VLAN_VALID != 0 {
+		b.SetVLAN(tagOf(h))
+	}
+	return true
+}
+
+// copyLong copies a frame that is longer than a slot, with its virtio-net header, from the socket.
+func (q *queue) copyLong(b *packet.Buffer) bool {
+	room, err := b.Extend(b.Tailroom())
+	if err != nil {
+		return false
+	}
+	q.in.long.Set(0, q.in.vnet[:])
+	q.in.long.Append(0, room)
+	if n, _ := q.in.long.Receive(uintptr(q.in.rx.fd), 1); n != 1 {
+		return false
+	}
+	n, flags := q.in.long.Received(0)
+	return flags&unix.MSG_TRUNC == 0 && n >= vnethdr.Len && b.Truncate(n-vnethdr.Len) == nil
+}
+
+// tagOf returns the VLAN tag that the kernel took out of a frame.
+func tagOf(h *unix.Tpacket2Hdr) ethernet.Tag {
+	t := ethernet.Tag{TPID: ethernet.TypeVLAN, TCI: ethernet.TCI(h.Vlan_tci)}
+	if h.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+		t.TPID = h.Vlan_tpid
+	}
+	return t
+}
+
+// await waits until there may be frames, or something else has happened, or the time is over.
+func (q *queue) await(wait time.Duration) error {
+	in := &q.in
+	in.polls = [2]unix.PollFd{{Fd: in.wake, Events: unix.POLLIN}, {Fd: int32(in.rx.fd), Events: unix.POLLIN}}
+	polls := in.polls[:]
+	if in.pace.fast(time.Now()) {
+		polls = polls[:1]
+		if wait < 0 || wait > nap {
+			wait = nap
+		}
+	}
+	if err := poll(polls, wait); err != nil {
+		return err
+	}
+	if in.polls[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(int(in.wake), count[:])
+	}
+	if in.polls[1].Revents&unix.POLLERR == 0 {
+		return nil
+	}
+	errno, err := unix.GetsockoptInt(in.rx.fd, unix.SOL_SOCKET, unix.SO_ERROR) // which clears it
+	switch {
+	case err != nil:
+		return err
+	case unix.Errno(errno) == unix.ENETDOWN:
+		if q.d.device.Load().Up { // it was down, while nobody looked
+			return nil
+		}
+		return errDown
+	case errno != 0:
+		return unix.Errno(errno)
+	}
+	return nil
+}
+
+// poll is ppoll(2); a negative wait knows no end.
+func poll(fds []unix.PollFd, wait time.Duration) error {
+	var limit *unix.Timespec
+	if wait >= 0 {
+		t := unix.NsecToTimespec(int64(min(wait, math.MaxInt32*time.Second)))
+		limit = &t
+	}
+	_, err := unix.Ppoll(fds, limit, nil)
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
+}
+
+// pace says whether frames come so fast that waiting for each costs more than it gains: where the ring is emptied faster than it fills,
+// each frame wakes the receiver up, for a microsecond or two of the sender's time. Then one does not wait for frames but for a moment,
+// which is too short to fill a ring.
+type pace struct {
+	frames int
+	start  time.Time
+	is     bool
+}
+
+const (
+	nap       = 30 * time.Microsecond // the kernel makes about 80 of that
+	window    = time.Millisecond      // to measure the rate over
+	fastFrame = 20 * time.Microsecond // less than that between frames is fast
+)
+
+func (p *pace) count(n int) { p.frames += n }
+
+// fast is called before each wait.
+func (p *pace) fast(now time.Time) bool {
+	if passed := now.Sub(p.start); passed >= window {
+		p.is = p.frames > int(passed/fastFrame)
+		p.frames, p.start = 0, now
+	}
+	return p.is
+}
+
+// addStats adds the queue's counters.
+func (q *queue) addStats(s *driver.Stats) {
+	q.life.Lock()
+	if q.in.rx != nil {
+		q.rxDropped.Add(q.in.rx.drops())
+	}
+	q.life.Unlock()
+	s.RxPackets += q.rxPackets.Load()
+	s.RxBytes += q.rxBytes.Load()
+	s.RxDropped += q.rxDropped.Load()
+	s.RxErrors += q.rxErrors.Load()
+	s.TxPackets += q.txPackets.Load()
+	s.TxBytes += q.txBytes.Load()
+	s.TxDropped += q.txDropped.Load()
+	s.TxErrors += q.txErrors.Load()
+}

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package ring is empty but on Linux.
+package ring

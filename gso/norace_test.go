@@ -1,0 +1,5 @@
+//go:build !race
+
+package gso_test
+
+const raceEnabled = false
