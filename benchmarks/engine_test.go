@@ -108,6 +108,13 @@ func BenchmarkEngineVTEPs(b *testing.B) {
 	}
 }
 
+// BenchmarkEngineSetUp adds a port to a bridge beside others, and removes it.
+func BenchmarkEngineSetUp(b *testing.B) {
+	for _, ports := range []int{64, 4096} {
+		b.Run(fmt.Sprintf("%d/culvert", ports), func(b *testing.B) { forwarding.BenchSetUp(b, ports) })
+	}
+}
+
 // BenchmarkEnginePeer programs one more node beside others.
 func BenchmarkEnginePeer(b *testing.B) {
 	for _, others := range []int{1, 1000} {

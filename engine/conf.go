@@ -173,7 +173,7 @@ func (e *Engine) SetConf(dev string, c Conf) error {
 		}
 		return e.change(d, func(d *device) { d.own = c })
 	}
-	e.publishState(e.edit())
+	e.publishAll(e.edit())
 	return nil
 }
 
@@ -190,7 +190,7 @@ func (e *Engine) SetForwarding(on bool) {
 			s.devices[i] = &c
 		}
 	}
-	e.publishState(s)
+	e.publishAll(s)
 }
 
 // Global returns the switches and limits of the node; zero fields stand for the default.
@@ -214,7 +214,7 @@ func (e *Engine) SetGlobal(g Global) error {
 	e.confs.global = g
 	s := e.edit()
 	s.global = g
-	e.publishState(s)
+	e.publishAll(s)
 	return nil
 }
 

@@ -51,19 +51,23 @@ func (e *Engine) change(d *device, f func(*device)) error {
 	return nil
 }
 
-// publishState derives what follows from devices, and makes the state current; e.mu is held.
-func (e *Engine) publishState(s *state) {
-	s.own, s.groups = ownAddrs{}, nil
-	s.vxlans, s.ipips = vxlanIndex{}, ipipIndex{}
-	e.derive(s)
+// publishState derives what follows from devices that are new or changed, and makes the state current; e.mu is held.
+func (e *Engine) publishState(s *state) { e.publishSince(s, e.state.Load()) }
+
+// publishAll is publishState after a change of what holds for all devices.
+func (e *Engine) publishAll(s *state) { e.publishSince(s, &state{}) }
+
+// publishSince is publishState for devices that are not those of a state before.
+func (e *Engine) publishSince(s, before *state) {
+	e.derive(s, before)
 	e.state.Store(s)
 	e.ends.forgetAll()
 }
 
-// derive works out what devices follow from others and from what holds for all.
-func (e *Engine) derive(s *state) {
+// derive works out what devices follow from others and from what holds for all. Bridges follow from their ports.
+func (e *Engine) derive(s, before *state) {
 	for i, d := range s.devices {
-		if d == nil {
+		if d == nil || d.bridge == nil && d == before.device(uint32(i)) {
 			continue
 		}
 		if next := e.derived(s, d); next != nil {
@@ -72,20 +76,47 @@ func (e *Engine) derive(s *state) {
 			}
 			s.devices[i], d = next, next
 		}
+	}
+	for i, d := range s.devices {
+		if d == nil || d == before.device(uint32(i)) {
+			continue
+		}
+		if answer := e.responderOf(d); answer != d.answer {
+			c := *d
+			c.answer = answer
+			s.devices[i] = &c
+		}
+	}
+	e.indexAll(s, before)
+}
+
+// indexAll makes the indexes of addresses and tunnels, unless no device that has any has changed.
+func (e *Engine) indexAll(s, before *state) {
+	changed := len(before.devices) == 0
+	for i := range max(len(s.devices), len(before.devices)) {
+		if was, is := before.device(uint32(i)), s.device(uint32(i)); was != is {
+			changed = changed || was.indexed() || is.indexed()
+		}
+	}
+	if !changed {
+		return
+	}
+	s.own, s.groups = ownAddrs{}, nil
+	s.vxlans, s.ipips = vxlanIndex{}, ipipIndex{}
+	for _, d := range s.devices {
+		if d == nil {
+			continue
+		}
 		for _, a := range d.addrs {
 			s.own.add(number(a.Prefix.Addr()), d.index)
 		}
 		e.index(s, d)
 	}
-	for i, d := range s.devices {
-		if d != nil {
-			if answer := e.responderOf(d); answer != d.answer {
-				c := *d
-				c.answer = answer
-				s.devices[i] = &c
-			}
-		}
-	}
+}
+
+// indexed reports whether a device is to be found by something that it has; d may be nil.
+func (d *device) indexed() bool {
+	return d != nil && (len(d.addrs) > 0 || d.vxlan != nil || d.ipip != nil)
 }
 
 // derived returns a device with what follows from others and from what holds for all, or nil if it is so already.

@@ -160,6 +160,6 @@ func (e *Engine) proxy(what string, addr netip.Addr, dev string, f func(*arp.Tab
 	if err := f(e.neighs, k); err != nil {
 		return fmt.Errorf("engine: %s: %w: %w", what, kindOfNeighbour(err), err)
 	}
-	e.publishState(e.edit())
+	e.publishAll(e.edit())
 	return nil
 }

@@ -108,21 +108,22 @@ func (w *Worker) resolvePackets(x *burst, d *device) {
 		}
 		f.frame, f.start, f.size = h, 0, size
 		src, dst := h.src(), h.dst()
-		switch {
-		case dst != x.own && !own.has(dst):
+		if !own.may(dst) || dst != x.own && !own.has(dst) {
 			if d.forwards || w.forwards(d, src) {
 				x.routed.push(i)
 			}
-		case h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) || filters && !w.comesBack(d, src):
-		case dst != x.own && !w.delivers(dst):
-		default:
-			x.own, f.vtep = dst, src
-			switch h[ethernet.HeaderLen+9] {
-			case ipv4.ProtocolUDP:
-				x.datagrams.push(i)
-			case ipv4.ProtocolIPIP:
-				x.packets.push(i)
-			}
+			continue
+		}
+		if h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) ||
+			filters && !w.comesBack(d, src) || dst != x.own && !w.delivers(dst) {
+			continue
+		}
+		x.own, f.vtep = dst, src
+		switch h[ethernet.HeaderLen+9] {
+		case ipv4.ProtocolUDP:
+			x.datagrams.push(i)
+		case ipv4.ProtocolIPIP:
+			x.packets.push(i)
 		}
 	}
 }
@@ -248,19 +249,24 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 	if br == nil || !br.plain || br.promisc || in.port.Locked || in.port.NoLearning {
 		return
 	}
-	n := 0
+	n, through := 0, 0
 	for _, i := range these {
 		f := &x.flights[i&(burstSize-1)]
 		f.dst, f.src = f.frame.macs()
 		if (f.src|f.dst)&macGroup != 0 || f.src == 0 || f.src == f.dst {
 			continue
 		}
-		these[n], x.sources[n&(burstSize-1)], x.keys[n&(burstSize-1)] = i, fdb.Key(f.src), fdb.Key(f.dst)
+		these[n], x.sources[n&(burstSize-1)] = i, fdb.Key(f.src)
 		n++
+		if f.dst != br.mac {
+			x.keys[through&(burstSize-1)] = fdb.Key(f.dst)
+			through++
+		}
 	}
 	table, from, now := br.bridge.table, fdb.ToPort(in.index), fdb.StampOf(w.now)
 	table.LookupAll(x.sources[:n], x.from[:])
-	table.LookupAll(x.keys[:n], x.places[:])
+	table.LookupAll(x.keys[:through], x.places[:])
+	through = 0
 	for n, i := range these[:n] {
 		f := &x.flights[i&(burstSize-1)]
 		if !x.from[n&(burstSize-1)].IsFrom(from, now) {
@@ -273,7 +279,8 @@ func (w *Worker) resolveBridged(x *burst, in *device, these []uint8) {
 			}
 			continue
 		}
-		place := x.places[n&(burstSize-1)]
+		place := x.places[through&(burstSize-1)]
+		through++
 		port, ok := place.Port()
 		if !ok || place.IsLocal() {
 			continue
@@ -303,7 +310,7 @@ func (w *Worker) checkHeaders(x *burst) (these []uint8) {
 		w0, w1, dst := binary.BigEndian.Uint64(f.frame[ip:]), binary.BigEndian.Uint64(f.frame[ip+8:]), f.frame.dst()
 		src, total := uint32(w1), uint16(w0>>32)
 		if w0>>56 != 0x45 || total < ipv4.HeaderLen || int(total) > int(f.size)-ethernet.HeaderLen || w1>>56 <= 1 ||
-			!checksum.OK20(w0, w1, dst) || isSpecial(src) || isSpecial(dst) || own.has(src) {
+			!checksum.OK20(w0, w1, dst) || isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) {
 			continue
 		}
 		f.total = total

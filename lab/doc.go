@@ -14,6 +14,13 @@
 // The command lab in cmd/lab does that for a file. The same script, run by bash as root on Linux, gives the same result: that is the
 // test of every word of the language. DIFFERENCES.md lists where it does not.
 //
+// # Real time
+//
+// With Config.RealTime, time goes by as outside, and nodes can have devices of the machine: kinds of ip link add that Config.Drivers
+// opens. Such a node's engine is run by package runner, a goroutine for each of a driver's queues; what it has for sockets, taps and
+// the lab's own wires waits in a bounded queue until all commands wait, and commands run as ever, one at a time. Lab.Session is a
+// script and then a console. ping, tcpdump, trace and the others then work on real wires; command examples/node is made of that.
+//
 // # How it is built
 //
 //	cmd/lab               the command
@@ -29,8 +36,9 @@
 // One thing runs at a time. A background job is a goroutine, but it runs only while it has the scheduler's baton, from one wait
 // (Proc.Sleep, Wait, Recv) to the next; and virtual time goes on only when all wait. So commands need no locks, and nothing in them
 // may use time.Now, math/rand, goroutines, or the order of a map: the same script and seed must print the same bytes. The stages of
-// a pipeline run one after the other, each to its end. What the shell cannot do so (file descriptors above 2, coproc, PIPESTATUS)
-// is refused before the script begins. When all wait for what will never come, they get a SIGINT: the user's ^C.
+// a pipeline run one after the other, each to its end or to where its reader, if that is head, has enough. What the shell cannot do
+// so (file descriptors above 2, coproc, PIPESTATUS) is refused before the script begins. When all wait for what will never come, they
+// get a SIGINT: the user's ^C.
 //
 // A namespace is a network.Node; its tables are those of Node.E, the engine, to be used directly. What concerns more than one engine
 // is done by Node's own methods: AddVeth, AddDummy, SetLink, MoveLink, DeleteLink. After adding any other device to an engine, call

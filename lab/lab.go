@@ -145,6 +145,13 @@ func (l *Lab) Network() *network.Network { return l.sys.Net }
 //
 // Several scripts may be run one after the other, on the same network.
 func (l *Lab) Run(name, script string, params ...string) (int, error) {
+	return l.RunContext(context.Background(), name, script, params...)
+}
+
+// RunContext is [Lab.Run], and ends the script when ctx is done: for those that run in circles. The error wraps the context's cause then,
+// and the lab can only be closed.
+func (l *Lab) RunContext(ctx context.Context, name, script string, params ...string) (int, error) {
+	defer context.AfterFunc(ctx, func() { l.sys.Sched.Stop(context.Cause(ctx)) })()
 	status := l.shells.Run(l.process(name), name, script, params)
 	l.sys.Sched.Finish()
 	if err := l.sys.Sched.Err(); err != nil {

@@ -42,8 +42,8 @@ type Driver struct {
 // New opens a device. It reports all faults of c at once. Errors of the system are wrapped: unix.EPERM without CAP_NET_RAW, which the
 // text says how to get, unix.ENODEV if there is no such device.
 //
-// The driver belongs to the network namespace of the thread that calls New. To follow a device that comes back, it must be able to enter it,
-// if it has several queues.
+// The driver belongs to the network namespace of the thread that calls New. If it has several queues, it can follow a device that comes
+// back only if it may open new sockets there: with CAP_NET_RAW, and CAP_SYS_ADMIN if the process has gone elsewhere.
 func New(c Config) (*Driver, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -121,7 +121,8 @@ func (d *Driver) checkDevice(dev sockets.Device) error {
 		return fmt.Errorf("afpacket: Config.Device %q: %w", d.conf.Device, unix.ENODEV)
 	}
 	if dev.Type != unix.ARPHRD_ETHER && dev.Type != unix.ARPHRD_LOOPBACK {
-		return fmt.Errorf("afpacket: Config.Device %q is no Ethernet device (its ARPHRD type is %d): %w", d.conf.Device, dev.Type, errors.ErrUnsupported)
+		return fmt.Errorf("afpacket: Config.Device %q is no Ethernet device (its ARPHRD type is %d): %w",
+			d.conf.Device, dev.Type, errors.ErrUnsupported)
 	}
 	return nil
 }

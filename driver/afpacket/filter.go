@@ -21,6 +21,7 @@ import (
 // is named. A node that is in a VXLAN and takes IPIP at the host's own address has
 //
 //	&afpacket.Filter{
+//		ARP:       []netip.Addr{host}, // for the answers to its own questions; not to be stolen
 //		Hosts:     []netip.Addr{host},
 //		UDPPorts:  []uint16{8472},
 //		Protocols: []uint8{ipv4.ProtocolIPIP},
@@ -112,7 +113,8 @@ func (f *Filter) program(p purpose) ([]bpf.RawInstruction, error) {
 		return nil, err
 	}
 	if len(code) > instructions {
-		return nil, fmt.Errorf("%d instructions: the kernel takes %d; name prefixes instead of addresses, or fewer of them", len(code), instructions)
+		return nil, fmt.Errorf("%d instructions: the kernel takes %d; name prefixes instead of addresses, or fewer of them",
+			len(code), instructions)
 	}
 	return bpf.Assemble(code)
 }
@@ -255,7 +257,8 @@ func (c *compiler) macs(list []ethernet.MAC) {
 	c.place(good)
 }
 
-// vlans goes on with frames in one of the VLANs. Where the kernel took no tag out, the register is 0, as it is for tags with a priority only.
+// vlans goes on with frames in one of the VLANs. Where the kernel took no tag out, the register is 0, as it is for tags with nothing but
+// a priority.
 func (c *compiler) vlans(list []uint16) {
 	if len(list) == 0 {
 		list = []uint16{0}

@@ -11,7 +11,7 @@ import (
 
 const ownNamespace = "/proc/thread-self/ns/net"
 
-// namespace is a network namespace. A nil one is any.
+// namespace is a network namespace, kept open.
 type namespace struct{ file *os.File }
 
 // currentNamespace returns that of the thread.
@@ -53,6 +53,7 @@ func (n *namespace) current() bool {
 	return err == nil && os.SameFile(here, there)
 }
 
+// close lets go of it; a nil one was never open.
 func (n *namespace) close() {
 	if n != nil {
 		_ = n.file.Close()

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/internal/sockets"
 )
 
 // Numbers of <linux/if_packet.h> that golang.org/x/sys has not got.
@@ -33,7 +34,6 @@ const (
 	around  = ethernet.TagLen // bytes that a frame may have beyond the MTU and the Ethernet header
 	anyType = unix.ETH_P_ALL  // protocol of a socket that receives all frames
 	nothing = 0               // protocol of a socket that receives none
-	_       = uint(block % maxSlot * -1)
 )
 
 // rx is a socket with a ring to receive by.
@@ -59,20 +59,13 @@ func openRX(slots, mtu int, filter []bpf.RawInstruction) (_ *rx, err error) {
 	if err := attach(r.fd, filter); err != nil {
 		return nil, err
 	}
-	for _, o := range []struct {
-		name   string
-		option int
-		value  int
-	}{
-		{"PACKET_IGNORE_OUTGOING", unix.PACKET_IGNORE_OUTGOING, 1},
-		{"PACKET_VERSION", unix.PACKET_VERSION, tpacketV2},
-		{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, copyThresh},
-	} {
-		if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, o.option, o.value); err != nil {
-			return nil, fmt.Errorf("afpacket: setsockopt %s: %w", o.name, err)
-		}
+	options := append(sockets.ReceiveBuffer(memory),
+		sockets.Option{Level: unix.SOL_PACKET, Name: unix.PACKET_IGNORE_OUTGOING, Value: 1, Text: "afpacket: PACKET_IGNORE_OUTGOING"},
+		sockets.Option{Level: unix.SOL_PACKET, Name: unix.PACKET_VERSION, Value: tpacketV2, Text: "afpacket: PACKET_VERSION"},
+		sockets.Option{Level: unix.SOL_PACKET, Name: unix.PACKET_COPY_THRESH, Value: copyThresh, Text: "afpacket: PACKET_COPY_THRESH"})
+	if err := sockets.SetOptions(r.fd, options); err != nil {
+		return nil, err
 	}
-	grow(r.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
 	return r, r.mapRing(slots)
 }
 
@@ -144,10 +137,10 @@ func (r *rx) join(group int) (int, error) {
 // openTX returns a socket to send by. It receives nothing, ever.
 func openTX() (int, error) {
 	fd, err := openSocket()
-	if err == nil {
-		grow(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+	if err != nil {
+		return -1, err
 	}
-	return fd, err
+	return fd, sockets.SetOptions(fd, sockets.SendBuffer(memory)) // as much as there is: that cannot fail
 }
 
 // openSocket opens a packet socket whose packets have virtio-net headers. With protocol 0 it receives nothing.
@@ -155,8 +148,8 @@ func openSocket() (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, nothing)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return -1, fmt.Errorf("afpacket: a packet socket needs CAP_NET_RAW: run as root, or give it to the program (setcap cap_net_raw+ep FILE), "+
-			"or run in a user namespace of its own (unshare -rn): %w", err)
+		return -1, fmt.Errorf("afpacket: a packet socket needs CAP_NET_RAW: run as root, or give it to the program "+
+			"(setcap cap_net_raw+ep FILE), or run in a user namespace of its own (unshare -rn): %w", err)
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return -1, fmt.Errorf("afpacket: the kernel has no packet sockets (CONFIG_PACKET): %w", errors.Join(err, errors.ErrUnsupported))
 	case err != nil:
@@ -177,14 +170,6 @@ func bind(fd, index int, protocol uint16) error {
 // networkOrder returns the number whose bytes in memory are those of v in network order.
 func networkOrder(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
-}
-
-// grow makes room for packets that wait in a socket: beyond what the administrator allows (net.core.rmem_max, wmem_max) with
-// CAP_NET_ADMIN, else as much as allowed.
-func grow(fd, force, plain int) {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, memory) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, memory)
-	}
 }
 
 // attach sets the filter of a packet socket, atomically if it has one.

@@ -141,9 +141,11 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("afpacket: Steal needs CAP_NET_ADMIN: run as root, or give it to the program (setcap cap_net_raw,cap_net_admin+ep FILE): %w", err)
+		return fmt.Errorf("afpacket: Steal needs CAP_NET_ADMIN: run as root, or give it to the program "+
+			"(setcap cap_net_raw,cap_net_admin+ep FILE): %w", err)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("afpacket: Steal needs the kernel's CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF: %w", errors.Join(err, errors.ErrUnsupported))
+		return fmt.Errorf("afpacket: Steal needs the kernel's CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF: %w",
+			errors.Join(err, errors.ErrUnsupported))
 	}
 	return fmt.Errorf("afpacket: Steal: %w", err)
 }

@@ -353,3 +353,31 @@ func TestVXLANSuperframes(t *testing.T) {
 		assert.NotZero(t, inner.Load(), "superframes")
 	})
 }
+
+// TestControlBesideTraffic changes what can be changed while frames pass. None is lost that no filter leaves out.
+func TestControlBesideTraffic(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		b := newBump(t, afpacket.Config{Promiscuous: true, Queues: 2})
+		b.forward(t, nil, nil)
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		for _, d := range b.ports {
+			all.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Millisecond):
+					}
+					filter := []*afpacket.Filter{nil, {}}[i%2]
+					assert.NoError(t, errors.Join(d.SetFilter(filter), d.SetSteal([]*afpacket.Filter{nil, {VLANs: []uint16{9}}}[i%2])))
+					_, _ = d.Link(), d.Stats()
+				}
+			})
+		}
+		transfer(t, b.left, b.right, "10.0.0.2", some/4)
+		close(stop)
+		all.Wait()
+		assert.Zero(t, b.seen.refused.Load())
+	})
+}

@@ -132,7 +132,10 @@ func TestMTUs(t *testing.T) {
 	frame := func(n int) *packet.Buffer { return packet.Of(make([]byte, n)) }
 	require.NoError(t, send(t, a, frame(1018)), "Linux leaves room for a tag in the frame")
 	assert.ErrorIs(t, send(t, a, frame(1019)), driver.ErrTooLong)
+	require.NoError(t, b.SetMTU(1000))
+	assert.Empty(t, b.Changed(), "it was 1000")
 	require.NoError(t, b.SetMTU(500))
+	assert.Len(t, b.Changed(), 1)
 	require.NoError(t, send(t, a, frame(600), frame(518)))
 	assert.EqualValues(t, 1, b.Stats().RxErrors)
 	assert.Len(t, receive(t, b.Queues()[0]), 2)

@@ -28,7 +28,7 @@ type source struct {
 	raw    bool
 	typed  bool // raw is known
 	seen   bool // there was a packet of the interface that is wanted
-	useful bool // this time through the capture there was something to deliver
+	useful bool // there was something to deliver, and will be the next time through the capture
 	loops  int  // that are over
 	pace   pace
 	timer  *time.Timer
@@ -147,7 +147,6 @@ func (s *source) rewind() error {
 	if !s.useful || s.config.Loops > 0 && s.loops >= s.config.Loops {
 		return io.EOF
 	}
-	s.useful = false
 	if _, err := s.config.Reader.(io.Seeker).Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("pcap: cannot read the capture again: %w", err)
 	}

@@ -22,9 +22,7 @@ const (
 // filter returns the program of a queue, one of several; nil if it takes everything.
 func (c *Config) filter(queue int) []unix.SockFilter {
 	var p []unix.SockFilter
-	add := func(code uint16, k uint32, jt, jf uint8) {
-		p = append(p, unix.SockFilter{Code: code, Jt: jt, Jf: jf, K: k})
-	}
+	add := func(code uint16, k uint32) { p = append(p, unix.SockFilter{Code: code, K: k}) }
 	if len(c.Peers) > 0 {
 		p = append(p, peers(c.Peers, c.Queues == 1)...)
 	}
@@ -32,20 +30,20 @@ func (c *Config) filter(queue int) []unix.SockFilter {
 		return p
 	}
 	if c.Protocol == ipip.Protocol {
-		add(unix.BPF_LDX|unix.BPF_B|unix.BPF_MSH, 0, 0, 0) // X: length of the outer header
+		add(unix.BPF_LDX|unix.BPF_B|unix.BPF_MSH, 0) // X: length of the outer header
 	} else {
-		add(unix.BPF_LDX|unix.BPF_W|unix.BPF_IMM, 0, 0, 0)
+		add(unix.BPF_LDX|unix.BPF_W|unix.BPF_IMM, 0)
 	}
-	add(unix.BPF_LD|unix.BPF_W|unix.BPF_IND, srcAt, 0, 0) // what is too short for it is dropped
-	add(unix.BPF_ST, 0, 0, 0)
-	add(unix.BPF_LD|unix.BPF_W|unix.BPF_IND, dstAt, 0, 0)
-	add(unix.BPF_LDX|unix.BPF_W|unix.BPF_MEM, 0, 0, 0)
+	add(unix.BPF_LD|unix.BPF_W|unix.BPF_IND, srcAt) // what is too short for it is dropped
+	add(unix.BPF_ST, 0)
+	add(unix.BPF_LD|unix.BPF_W|unix.BPF_IND, dstAt)
+	add(unix.BPF_LDX|unix.BPF_W|unix.BPF_MEM, 0)
 	const xor, mod = 0xa0, 0x90 // BPF_XOR and BPF_MOD of include/uapi/linux/filter.h, Linux 3.7
-	add(unix.BPF_ALU|xor|unix.BPF_X, 0, 0, 0)
-	add(unix.BPF_ALU|mod|unix.BPF_K, uint32(c.Queues), 0, 0)
-	add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, uint32(queue), 0, 1)
-	add(unix.BPF_RET|unix.BPF_K, acceptAll, 0, 0)
-	add(unix.BPF_RET|unix.BPF_K, 0, 0, 0)
+	add(unix.BPF_ALU|xor|unix.BPF_X, 0)
+	add(unix.BPF_ALU|mod|unix.BPF_K, uint32(c.Queues))
+	p = append(p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(queue), Jf: 1})
+	add(unix.BPF_RET|unix.BPF_K, acceptAll)
+	add(unix.BPF_RET|unix.BPF_K, 0)
 	return p
 }
 

@@ -69,7 +69,8 @@ type Config struct {
 	OnError func(port uint32, err error)
 }
 
-// Runner runs an engine. Its methods may be called at any time by any goroutine, but not by the engine's callbacks, nor by OnError.
+// Runner runs an engine. Its methods may be called at any time by any goroutine, but, Now excepted, not by the engine's callbacks, nor
+// by OnError.
 type Runner struct {
 	e      *engine.Engine
 	config Config

@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-func TestConformance(t *testing.T) { netnstest.Run(t, testConformance) }
+func TestConformance(t *testing.T) { run(t, testConformance) }
 
 func testConformance(t *testing.T) {
 	for _, c := range []struct {

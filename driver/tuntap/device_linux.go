@@ -180,8 +180,8 @@ func negotiate(fd int, kind Kind, without packet.Offloads) (features, error) {
 
 // set sets features of a device.
 func (f features) set(fd int, kind Kind) error {
-	if f.headerLen == 0 {
-		return nil
+	if f.headerLen == 0 { // then nothing may be left to us, as one who had the device before may have allowed
+		return ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", 0)
 	}
 	if err := ioctlInt(fd, unix.TUNSETVNETHDRSZ, "TUNSETVNETHDRSZ", f.headerLen); err != nil {
 		return err
@@ -194,6 +194,15 @@ func (f features) set(fd int, kind Kind) error {
 		return err
 	}
 	return ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", f.flags&^(unix.TUN_F_USO4|unix.TUN_F_USO6))
+}
+
+// reset makes a device that stays what it is when it is new, for whoever has it next and expects that.
+func reset(fd int) error {
+	return errors.Join(
+		ioctl(fd, unix.TUNSETOFFLOAD, "TUNSETOFFLOAD", 0),
+		ioctlInt(fd, unix.TUNSETVNETLE, "TUNSETVNETLE", 0),
+		ioctlInt(fd, unix.TUNSETVNETHDRSZ, "TUNSETVNETHDRSZ", vnethdr.Len),
+	)
 }
 
 // persist makes the device stay when its last queue is closed.

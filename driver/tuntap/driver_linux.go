@@ -200,6 +200,7 @@ func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.netns.close()
+	_ = d.queues[0].(*queue).port.Load().conn.Control(reset) // if the device is still there
 	var faults []error
 	if d.watch != nil {
 		faults = append(faults, d.watch.Close())

@@ -21,6 +21,15 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
+// run is [netnstest.Run] where devices can be made.
+func run(t *testing.T, body func(t *testing.T)) {
+	t.Helper()
+	netnstest.Run(t, func(t *testing.T) {
+		open(t, netnstest.New(t), tuntap.Config{})
+		body(t)
+	})
+}
+
 // open makes a device in a namespace, without an IPv6 address whose announcements would be on the wire.
 func open(tb testing.TB, ns *netnstest.Namespace, c tuntap.Config) *tuntap.Driver {
 	tb.Helper()

@@ -3,6 +3,8 @@ package tuntap_test
 // What becomes of a device while it is in use, and what is in the way of one.
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -16,12 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/vnethdr"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/tcp"
 	"github.com/culvert-net/culvert/udp"
 )
 
@@ -79,7 +84,7 @@ func passes(tb testing.TB, ns *netnstest.Namespace, d *tuntap.Driver) {
 }
 
 func TestAttributes(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		mac := ethernet.MAC{2, 0, 0, 0, 0, 7}
 		d := open(t, ns, tuntap.Config{Name: "pod%d", MTU: 1400, MAC: mac, Up: true})
@@ -103,7 +108,7 @@ func TestAttributes(t *testing.T) {
 }
 
 func TestLinkChanges(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns, other := netnstest.New(t), netnstest.New(t)
 		d := openUp(t, ns, tuntap.Config{})
 		passes(t, ns, d)
@@ -113,7 +118,7 @@ func TestLinkChanges(t *testing.T) {
 
 		ns.IP(t, "link set tap0 down")
 		await(t, d, false)
-		require.ErrorIs(t, send(d), tuntap.ErrDown)
+		require.ErrorIs(t, send(d), driver.ErrDown)
 		require.ErrorIs(t, send(d), unix.EIO)
 		assert.EqualValues(t, 2, d.Stats().TxDropped)
 		n, err := d.Queues()[0].Receive(make([]*packet.Buffer, 1), 0)
@@ -152,7 +157,7 @@ func move(tb testing.TB, from, to *netnstest.Namespace, device string) {
 }
 
 func TestDeletedAndMadeAgain(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		for _, queues := range []int{1, 2} {
 			ns := netnstest.New(t)
 			d := openUp(t, ns, tuntap.Config{Name: "pod0", Queues: queues})
@@ -215,7 +220,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 }
 
 func TestClosedWhileGone(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		d := openUp(t, ns, tuntap.Config{Name: "pod0"})
 		ns.IP(t, "link delete pod0")
@@ -237,7 +242,7 @@ func TestClosedWhileGone(t *testing.T) {
 }
 
 func TestPersist(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		d := open(t, ns, tuntap.Config{Name: "keep0", Persist: true, Up: true})
 		require.NoError(t, d.Close())
@@ -247,7 +252,6 @@ func TestPersist(t *testing.T) {
 		passes(t, ns, again)
 		require.NoError(t, again.Close())
 		assert.Contains(t, ns.IP(t, "link show dev keep0"), "keep0")
-
 		ns.IP(t, "tuntap add dev many0 mode tap multi_queue")
 		one := open(t, ns, tuntap.Config{Name: "many0", Up: true})
 		await(t, one, true)
@@ -255,9 +259,134 @@ func TestPersist(t *testing.T) {
 	})
 }
 
+// TestLeftBehind: a device that stays is for its next user as if it were new, whatever the one before was allowed to send it.
+func TestLeftBehind(t *testing.T) {
+	run(t, func(t *testing.T) {
+		ns := netnstest.New(t)
+		ns.IP(t, "tuntap add dev keep0 mode tap")
+		require.NoError(t, openUp(t, ns, tuntap.Config{Name: "keep0"}).Close())
+		size := -1
+		require.NoError(t, ns.Do(func() (err error) {
+			size, err = headerSize("keep0")
+			return err
+		}))
+		assert.Equal(t, vnethdr.Len, size)
+
+		require.NoError(t, ns.Do(func() error { return allowAll("keep0") }))
+		d := openUp(t, ns, tuntap.Config{Name: "keep0", Without: packet.OffloadChecksum})
+		ns.IP(t, "link set keep0 up") // waits until Linux sends by it
+		w := newWire(t, ns, d.Link())
+		defer func() { assert.NoError(t, w.Close()) }()
+		b := packet.Of(segmentOf3000)
+		require.NoError(t, b.SetChecksumPartial(34, 16))
+		b.SetGSO(packet.GSOTCP4, 1000)
+		require.NoError(t, w.Inject(b))
+		batch := make([]*packet.Buffer, 3)
+		for n := 0; n < 3; {
+			got, err := d.Queues()[0].Receive(batch, 10*time.Second)
+			require.NoError(t, err)
+			require.NotZero(t, got, "no packet came in 10 seconds")
+			for _, b := range batch[:got] {
+				if len(b.Bytes()) > 34 && b.Bytes()[23] == ipv4.ProtocolTCP {
+					assert.Equal(t, 54+1000, b.Len(), "a segment, not the whole")
+					n++
+				}
+				b.Free()
+			}
+		}
+	})
+}
+
+// segmentOf3000 is a frame with 3000 bytes of TCP, whose checksum is that of the pseudo-header.
+var segmentOf3000 = func() []byte {
+	src, dst := [4]byte{192, 0, 2, 1}, [4]byte{192, 0, 2, 2}
+	p, _ := ethernet.Fields{Dst: ethernet.MAC{2, 1}, Src: ethernet.MAC{2, 2}, EtherType: ethernet.TypeIPv4}.Append(nil)
+	p, _ = ipv4.Fields{TTL: 64, Protocol: ipv4.ProtocolTCP, Src: src, Dst: dst}.Append(p, tcp.HeaderLen+3000)
+	at := len(p)
+	p, _ = tcp.Fields{SrcPort: 1, DstPort: 2, Flags: tcp.ACK}.Append(p, src, dst, make([]byte, 3000))
+	p = append(p, make([]byte, 3000)...)
+	binary.BigEndian.PutUint16(p[at+16:], checksum.PseudoHeader(src, dst, ipv4.ProtocolTCP, uint16(len(p)-at)))
+	return p
+}()
+
+// TestTagged: a VLAN tag in front of a superframe stays there, in both directions.
+func TestTagged(t *testing.T) {
+	run(t, func(t *testing.T) {
+		ns := netnstest.New(t)
+		d := openUp(t, ns, tuntap.Config{})
+		w := newWire(t, ns, d.Link())
+		defer func() { assert.NoError(t, w.Close()) }()
+		b := packet.Of(segmentOf3000)
+		require.NoError(t, b.SetChecksumPartial(34, 16))
+		b.SetGSO(packet.GSOTCP4, 1000)
+		b.SetVLAN(ethernet.Tag{TPID: ethernet.TypeVLAN, TCI: 7})
+		require.NoError(t, b.InsertVLAN())
+		whole := packet.New(b.Len())
+		require.NoError(t, whole.CopyFrom(b))
+
+		require.NoError(t, w.Inject(b))
+		batch := make([]*packet.Buffer, 1)
+		n, err := d.Queues()[0].Receive(batch, 10*time.Second)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		same(t, whole, batch[0])
+
+		require.NoError(t, d.Queues()[0].Send(batch))
+		back, err := w.Collect(10 * time.Second)
+		require.NoError(t, err)
+		require.NotNil(t, back, "no packet came in 10 seconds")
+		same(t, whole, back)
+	})
+}
+
+// same checks that two packets are the same, metadata included.
+func same(tb testing.TB, want, have *packet.Buffer) {
+	tb.Helper()
+	about := func(b *packet.Buffer) []any {
+		start, field, partial := b.PartialChecksum()
+		kind, size := b.GSO()
+		return []any{b.Len(), start, field, partial, kind, size}
+	}
+	assert.Equal(tb, about(want), about(have))
+	assert.True(tb, bytes.Equal(want.Bytes(), have.Bytes()), "other bytes")
+}
+
+// plain opens a device as a program does that knows nothing of this package.
+func plain(name string, flags uint16) (int, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return fd, err
+	}
+	r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | flags)
+	return fd, unix.IoctlIfreq(fd, unix.TUNSETIFF, r)
+}
+
+// headerSize returns how long the vnet header of a device is.
+func headerSize(name string) (int, error) {
+	fd, err := plain(name, unix.IFF_VNET_HDR)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.IoctlGetInt(fd, unix.TUNGETVNETHDRSZ)
+}
+
+// allowAll allows a device superframes, and leaves it.
+func allowAll(name string) error {
+	fd, err := plain(name, unix.IFF_VNET_HDR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4), unix.Close(fd))
+}
+
 // TestInTheWay has devices that cannot be had, and what is said then.
 func TestInTheWay(t *testing.T) {
-	netnstest.Run(t, func(t *testing.T) {
+	run(t, func(t *testing.T) {
 		ns := netnstest.New(t)
 		open(t, ns, tuntap.Config{Name: "busy0"})
 		open(t, ns, tuntap.Config{Name: "many0", Queues: 2})

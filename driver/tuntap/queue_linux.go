@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/internal/vnethdr"
 	"github.com/culvert-net/culvert/packet"
@@ -25,9 +26,10 @@ const sendPatience = 2 * time.Millisecond
 
 // Faults with what the system says in such a case, made in advance as they may come for each packet.
 var (
-	errDown = fmt.Errorf("%w (%w)", ErrDown, unix.EIO)
-	errFull = fmt.Errorf("%w (%w)", ErrFull, unix.EAGAIN)
-	errGone = fmt.Errorf("%w (%w)", ErrGone, unix.EBADFD)
+	errDown    = fmt.Errorf("tuntap: %w: %w", driver.ErrDown, unix.EIO)
+	errFull    = fmt.Errorf("tuntap: %w: %w", driver.ErrFull, unix.EAGAIN)
+	errGone    = fmt.Errorf("%w (%w)", ErrGone, unix.EBADFD)
+	errRefused = fmt.Errorf("tuntap: the device refuses the packet: %w", unix.EINVAL)
 )
 
 // queue implements driver.Queue.
@@ -375,7 +377,7 @@ func (p *port) write(fd uintptr) bool {
 func (p *port) describe(b *packet.Buffer) error {
 	if b.HasVLAN() {
 		if !p.features.offloads.Has(packet.OffloadVLAN) {
-			return ErrOffload
+			return driver.ErrMetadata
 		}
 		if err := b.InsertVLAN(); err != nil {
 			return err
@@ -383,13 +385,13 @@ func (p *port) describe(b *packet.Buffer) error {
 	}
 	if p.features.headerLen == 0 {
 		if b.IsSuperframe() || b.Checksum() == packet.ChecksumPartial {
-			return ErrOffload
+			return driver.ErrMetadata
 		}
 		return nil
 	}
 	err := p.format.Put(p.tx.header[:p.features.headerLen], b, p.features.offloads)
 	if errors.Is(err, vnethdr.ErrOffload) {
-		return ErrOffload
+		return driver.ErrMetadata
 	}
 	return err
 }
@@ -413,8 +415,11 @@ func (p *port) sent(errno unix.Errno) {
 		err = errGone
 	case unix.EAGAIN:
 		err = errFull
+	case unix.EINVAL:
+		p.refuse(errRefused)
+		return
 	default:
-		p.refuse(ErrData)
+		p.refuse(errno)
 		return
 	}
 	if err != nil {

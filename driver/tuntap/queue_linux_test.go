@@ -144,7 +144,7 @@ func TestFull(t *testing.T) {
 	for i := range batch {
 		batch[i] = packet.Of(piece(0, 1000))
 	}
-	require.ErrorIs(t, q.Send(batch), tuntap.ErrFull)
+	require.ErrorIs(t, q.Send(batch), driver.ErrFull)
 	for _, b := range batch {
 		require.Nil(t, b)
 	}
@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, cut.SetChecksumPartial(50, 16))
 	require.NoError(t, cut.Truncate(60))
 	batch := []*packet.Buffer{long, unknown, nil, cut, packet.Of(piece(0, 100))}
-	require.ErrorIs(t, d.Queues()[0].Send(batch), tuntap.ErrData)
+	require.ErrorIs(t, d.Queues()[0].Send(batch), unix.EMSGSIZE, "the first error")
 	assert.EqualValues(t, driver.Stats{TxPackets: 1, TxBytes: 100, TxErrors: 3}, d.Stats())
 	n, err := unix.Read(wire, make([]byte, 2000))
 	require.NoError(t, err)

@@ -14,6 +14,8 @@
 // ten for TCP. On Linux 6.17 and later superframes within VXLAN go through whole as well. See struct virtio_net_hdr, and
 // drivers/net/tun.c in Linux.
 //
+// A device is made with CAP_NET_ADMIN in the user namespace that its network namespace belongs to, and write access to /dev/net/tun.
+//
 // The package speaks to the device by itself. golang.zx2c4.com/wireguard/tun knows TUN devices only, cuts and joins superframes on
 // its own, and allocates for errors; a TAP device, queues, and metadata that stays beside the packet it does not have.
 package tuntap
@@ -89,16 +91,9 @@ const (
 	superframeLen = 66 * 1024 // bytes of a buffer: the longest IP packet, headers of Ethernet and VLANs, and headroom
 )
 
-// Faults of the moment, of a driver that is not closed. What the system said is wrapped beside them.
-var (
-	ErrDown = errors.New("tuntap: the device is down: ip link set DEVICE up")
-	ErrFull = errors.New("tuntap: the device or the memory for its packets is full")
-	ErrGone = errors.New("tuntap: the device was deleted; when it is made again, it is used again")
-	ErrData = errors.New("tuntap: the device refuses the packet")
-)
-
-// ErrOffload is the fault of a packet whose metadata Link's Offloads do not name.
-var ErrOffload = errors.New("tuntap: metadata that is not among the offloads of the device")
+// ErrGone is the fault of a driver whose device was deleted by somebody else. When it is made again, under the name that it had last,
+// the driver goes on with it.
+var ErrGone = errors.New("tuntap: the device was deleted: make it again, ip tuntap add dev NAME")
 
 // check returns all that is wrong with c.
 func (c *Config) check() error {

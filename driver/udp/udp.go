@@ -37,7 +37,7 @@ import (
 // Defaults and limits of a [Config].
 const (
 	DefaultPort          = vxlan.PortLinux
-	DefaultSourcePorts   = 16
+	DefaultSourcePorts   = 8
 	DefaultReceiveBuffer = 4 << 20 // bytes: some thousand packets, while a program has other things to do
 	DefaultSendBuffer    = 1 << 20 // bytes: what the kernel has not sent yet; more would only wait longer
 

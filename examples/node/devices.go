@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/afpacket"
+	"github.com/culvert-net/culvert/driver/rawip"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/driver/udp"
 	"github.com/culvert-net/culvert/engine"
@@ -25,6 +26,7 @@ func drivers() map[string]proc.OpenDriver {
 		"tap":      func(l engine.Link, words []string) (driver.Driver, error) { return openTunTap(tuntap.TAP, l, words) },
 		"tun":      func(l engine.Link, words []string) (driver.Driver, error) { return openTunTap(tuntap.TUN, l, words) },
 		"udp":      openUDP,
+		"rawip":    openRawIP,
 	}
 }
 
@@ -108,6 +110,24 @@ func openUDP(_ engine.Link, words []string) (driver.Driver, error) {
 		return nil, w.err
 	}
 	return opened(udp.New(c))
+}
+
+// openRawIP reads: local A.
+func openRawIP(_ engine.Link, words []string) (driver.Driver, error) {
+	w := &reader{kind: "rawip", words: words}
+	var c rawip.Config
+	for w.more() {
+		switch word := w.next(); word {
+		case "local":
+			c.Local = w.address()
+		default:
+			w.unknown(word, "[local ADDRESS]")
+		}
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	return opened(rawip.New(c))
 }
 
 // opened returns no driver if there is an error: a nil pointer would be one.

@@ -6,20 +6,20 @@
 #	examples/node/namespaces.sh          does that
 #	examples/node/namespaces.sh shell    and then gives you a shell there; its first lines say what can be tried
 #
-#	 namespace left                   namespace right                    namespace kernel
-#	┌──────────────────────────┐     ┌──────────────────────────────┐   ┌──────────────────────┐
-#	│ tap0 10.42.0.1           │     │ tun0 10.43.0.1               │   │                      │
-#	│ ─┼────────── node ────── │     │ ─┼──────── node ──────────── │   │                      │
-#	│ tap0 ─ br0 ─ vx42        │     │ tun0 ┄┄ vx42 10.42.0.2       │   │ vx42 10.42.0.3       │
-#	│               │          │     │           │                  │   │  │  (Linux's own)    │
-#	│ ipip 10.44.0.1│          │     │ ipip 10.44.0.2               │   │  │                   │
-#	│   │      eth0 .1         │     │   │    wire .2 (UDP sockets) │   │  │                   │
-#	│ raw .11   afpacket       │     │ raw .2    │                  │   │  │                   │
-#	│ ──┼────────── ┼───────── │     │ ──┼───────┼───────────────── │   │  │                   │
-#	│   └─ wire ────┘ .11      │     │   └─ wire ┘ .2               │   │  │                   │
-#	└────────┼─────────────────┘     └────────┼─────────────────────┘   │ switch 192.168.99.3  │
-#	         └────────────────────────────────┴─────────────────────────┴── left, right        │
-#	                                                                    └──────────────────────┘
+#	 namespace left                   namespace right                  namespace kernel
+#	┌───────────────────────────┐    ┌───────────────────────────┐    ┌───────────────────────┐
+#	│ tap0 10.42.0.1            │    │ tun0 10.43.0.1            │    │                       │
+#	├─┼──────── node ───────────┤    ├─┼──────── node ───────────┤    │                       │
+#	│ tap0 ─ br0 ─ vx42         │    │ tun0 ┄┄ vx42 10.42.0.2    │    │ vx42 10.42.0.3        │
+#	│               │           │    │          │                │    │  │  Linux's own       │
+#	│ tunnel        │           │    │ tunnel   │                │    │  │                    │
+#	│ 10.44.0.1     │           │    │ 10.44.0.2│                │    │  │                    │
+#	│ raw0 .11    eth0 .1       │    │ raw0 .12 wire .2          │    │  │                    │
+#	├─┼ rawip ──────┼ afpacket ─┤    ├─┼ rawip ─┼ udp ───────────┤    │  │                    │
+#	│ └──── wire ───┘ .11       │    │ └─ wire ─┘ .2 .12         │    │ switch 192.168.99.3   │
+#	└────────┼──────────────────┘    └─────┼─────────────────────┘    └─┬─┬───────────────────┘
+#	         └─────────────────────────────┼────────────────────────────┘ │
+#	                                       └──────────────────────────────┘
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -58,6 +58,7 @@ for ns in left right; do
 done
 ip -n left addr add 192.168.99.11/24 dev wire
 ip -n right addr add 192.168.99.2/24 dev wire
+ip -n right addr add 192.168.99.12/24 dev wire
 ip -n kernel link add vx42 type vxlan id 42 local 192.168.99.3 dstport 4789
 on kernel bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.1
 on kernel bridge fdb append 00:00:00:00:00:00 dev vx42 dst 192.168.99.2
@@ -80,6 +81,13 @@ ip link add tap0 mtu 1450 up type tap
 ip link set tap0 master br0
 ip link set vx42 master br0 up
 
+# IPIP by raw sockets, from the kernel's own address.
+ip link add raw0 up type rawip local 192.168.99.11
+ip addr add 192.168.99.11/32 dev raw0
+ip route add 192.168.99.12/32 dev raw0 src 192.168.99.11
+ip link add tunnel type ipip local 192.168.99.11 remote 192.168.99.12
+ip addr add 10.44.0.1/24 dev tunnel
+ip link set tunnel up
 END
 
 cat >"$tmp/right.sh" <<'END'
@@ -98,6 +106,13 @@ sysctl -q -w net.ipv4.ip_forward=1
 ip link add tun0 mtu 1450 up type tun
 ip addr add 10.43.0.2/24 dev tun0
 
+# IPIP by raw sockets, likewise.
+ip link add raw0 up type rawip local 192.168.99.12
+ip addr add 192.168.99.12/32 dev raw0
+ip route add 192.168.99.11/32 dev raw0 src 192.168.99.12
+ip link add tunnel type ipip local 192.168.99.12 remote 192.168.99.11
+ip addr add 10.44.0.2/24 dev tunnel
+ip link set tunnel up
 END
 
 # start runs a node; its standard input is a pipe: whoever opens that types. It is up when its last device is.
@@ -133,6 +148,10 @@ reach kernel 10.42.0.1 'the kernel, VXLAN over packet sockets, tap'
 reach kernel 10.43.0.1 'the kernel, VXLAN over UDP sockets, tun'
 reach right 10.42.0.3 'tun, VXLAN over UDP sockets, the kernel'
 
+echo 'ping -c 3 -i 0.2 -W 2 10.44.0.2 && echo IPIP WORKS || echo IPIP FAILS' >"$tmp/left.in"
+until grep -q '^IPIP' "$tmp/left.log"; do sleep 0.1; done
+grep -q '^IPIP WORKS' "$tmp/left.log" || { cat "$tmp"/*.log; exit 1; }
+echo 'left   reaches 10.44.0.2  raw sockets, IPIP, raw sockets: node to node'
 
 if [ "${3:-}" = shell ]; then
   echo

@@ -198,14 +198,29 @@ func TestHot(t *testing.T) {
 		plug(t, here, far)
 		p.types(reach, "reached")
 
-		p.types("ip link add tap5 up type tap; ip link add tun5 up type tun; show", "tun tun5")
-		here.IP(t, "link show tap5")
-		p.types("ip link del tap5; ip link del tun5; show", "loopback")
-		assert.NotContains(t, here.IP(t, "link show"), "tap5")
-
 		p.signals(syscall.SIGTERM)
 		assert.Equal(t, 0, p.end(), p)
 		assert.Contains(t, p.String(), "default: in ")
+	})
+}
+
+// TestMade are devices that the node makes on the machine, and takes away again.
+func TestMade(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+		if err != nil {
+			netnstest.Missing(t, "a /dev/net/tun that may be opened: "+err.Error())
+		}
+		require.NoError(t, f.Close())
+		here := netnstest.New(t)
+		p := start(t, here, "ip link add tap5 up type tap; ip link add tun5 mtu 1400 up type tun dev far5")
+		p.types("show", "tun far5")
+		here.IP(t, "link show tap5")
+		assert.Contains(t, here.IP(t, "link show far5"), "mtu 1400")
+		p.types("ip link del tap5; ip link del tun5; show", "loopback")
+		assert.NotRegexp(t, "tap5|far5", here.IP(t, "link show"))
+		p.types("exit", "")
+		assert.Equal(t, 0, p.end(), p)
 	})
 }
 

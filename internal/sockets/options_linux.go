@@ -29,11 +29,11 @@ func SetOptions(fd int, options []Option) error {
 	return nil
 }
 
-// ReceiveBuffer and SendBuffer size a socket's buffers in bytes: beyond the machine's limit (net.core.rmem_max, wmem_max) if that is
-// allowed (CAP_NET_ADMIN), else up to it.
+// ReceiveBuffer sizes a socket's buffer in bytes: beyond the machine's limit (net.core.rmem_max) if that is allowed (CAP_NET_ADMIN),
+// else up to it.
 func ReceiveBuffer(size int) []Option { return buffer(unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, size) }
 
-// SendBuffer: see [ReceiveBuffer].
+// SendBuffer is the same for what is sent (net.core.wmem_max).
 func SendBuffer(size int) []Option { return buffer(unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, size) }
 
 func buffer(plain, force, size int) []Option {

@@ -53,12 +53,11 @@ for ((n = 1; ; n++)); do
 done
 `
 
-// Start boots the kernel in a namespace on a veth device, which is vec0 inside, and returns when the script, of bash, has run there. It
-// ends with the test. The device's other end must leave checksums and segments to nobody: Start switches its own end's offloads off.
-func Start(tb testing.TB, ns *netnstest.Namespace, device, script string) *Peer {
+// Start boots the kernel in a namespace on one end of each of some veth pairs, which inside are vec0 and so on, and returns when the
+// script, of bash, has run there. It ends with the test.
+func Start(tb testing.TB, ns *netnstest.Namespace, script string, devices ...string) *Peer {
 	tb.Helper()
 	path := find(tb)
-	plain(tb, ns, device)
 	p := &Peer{dir: tb.TempDir(), done: make(chan struct{})}
 	first := strings.NewReplacer("DIRECTORY", p.dir, "MODULES", modules).Replace(initScript)
 	const executable = 0o755
@@ -68,8 +67,15 @@ func Start(tb testing.TB, ns *netnstest.Namespace, device, script string) *Peer 
 	if p.console, err = os.Create(filepath.Join(p.dir, "console")); err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(path, "mem=128M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+filepath.Join(p.dir, "init"),
-		"con0=null,fd:1", "con=null", "quiet", "panic=-1", "vec0:transport=raw,ifname="+device+",depth=128,mac=02:00:00:00:91:02")
+	args := []string{
+		"mem=128M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=" + filepath.Join(p.dir, "init"),
+		"con0=null,fd:1", "con=null", "quiet", "panic=-1",
+	}
+	for i, device := range devices {
+		plain(tb, ns, device)
+		args = append(args, fmt.Sprintf("vec%d:transport=raw,ifname=%s,depth=128,mac=02:00:00:00:91:%02x", i, device, i+1))
+	}
+	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = p.console, p.console
 	cmd.Env = append(os.Environ(), "TMPDIR="+p.dir)       // for the file that is its memory
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it consists of several processes
@@ -107,7 +113,7 @@ func find(tb testing.TB) string {
 	return ""
 }
 
-// plain switches off what the kernel at the other end of a veth would leave to a network card.
+// plain switches off what the kernel would leave to a network card at this end of a veth.
 func plain(tb testing.TB, ns *netnstest.Namespace, device string) {
 	tb.Helper()
 	tool, err := exec.LookPath("ethtool")

@@ -36,6 +36,11 @@ const (
 	// room, n/2 slots, for what comes meanwhile; the old one has 4n buckets at most, so it takes n/2 writes at most.
 	moveBuckets = 8
 
+	// An array is also rebuilt, with another seed, when searches go on by more than a bucket in farther, and some: one seed in forty
+	// puts keys that follow each other, as addresses do, into few of the buckets. With others it is a bucket in ten searches.
+	farther = 2
+	someFar = 16
+
 	hintBuckets = 1 << 15 // from which on an array, of 2 MiB, has hints
 	atOnce      = 256     // buckets that one write moves, in some microseconds, rather than leave a small map in two arrays
 )
@@ -65,6 +70,7 @@ type Map struct {
 	// The writer's own.
 	least int // buckets
 	used  int // slots taken in the array of view, removed entries included
+	far   int // buckets that searches for their keys go on by, in all
 	moved int // buckets of view.old that are done
 }
 
@@ -221,6 +227,7 @@ func (m *Map) add(v *view, key, value uint64) {
 			}
 		}
 		v.passed[i/64].Or(1 << (i % 64))
+		m.far++
 	}
 }
 
@@ -294,13 +301,22 @@ func (m *Map) Tidy() {
 	case v.old != nil:
 		m.move(v, moveBuckets)
 	case m.used >= room(len(v.buckets)), len(v.buckets) > m.least && live < len(v.buckets)*slots/thin:
-		// Room for a third more than there are, and not less than a quarter of the array, see moveBuckets.
-		next := newView(max(bucketsFor(live+live/3+1), len(v.buckets)/4, m.least), v)
-		m.used, m.moved = 0, 0
-		m.view.Store(next)
-		if len(v.buckets) <= atOnce {
-			m.move(next, atOnce)
-		}
+		m.rebuild(v, max(wanted(live), len(v.buckets)/4, m.least))
+	case m.far > m.used/farther+someFar && wanted(live) <= len(v.buckets):
+		m.rebuild(v, len(v.buckets))
+	}
+}
+
+// wanted returns how many buckets a new array for so many entries has at least: room for a third more than there are.
+func wanted(live int) int { return bucketsFor(live + live/3 + 1) }
+
+// rebuild begins with an array of so many buckets: not less than a quarter of the old one's, see moveBuckets.
+func (m *Map) rebuild(v *view, buckets int) {
+	next := newView(buckets, v)
+	m.used, m.far, m.moved = 0, 0, 0
+	m.view.Store(next)
+	if len(v.buckets) <= atOnce {
+		m.move(next, atOnce)
 	}
 }
 

@@ -177,10 +177,10 @@ func (p *Proc) Killed(err error) int {
 }
 
 // Catch returns the signal that an error of Wait, Sleep or Recv is about, and forgets it: so does a process that has a handler for
-// the signal, and whose exit status is its own. Nobody catches SIGKILL, and false is the result for every other error too.
+// the signal, and whose exit status is its own. Nobody catches SIGKILL and SIGPIPE, and false is the result for every other error too.
 func (p *Proc) Catch(err error) (Signal, bool) {
 	i, ok := interrupted(err)
-	if !ok || i.Signal == SIGKILL {
+	if !ok || i.Signal == SIGKILL || i.Signal == SIGPIPE {
 		return 0, false
 	}
 	p.Sys.Sched.Current().ClearSignal()
@@ -251,4 +251,12 @@ func (p *Proc) Open(name string) (io.ReadCloser, error) {
 		return f, err
 	}
 	return os.Open(p.Path(name))
+}
+
+// Create opens a file to write, one of the lab's own too. flag is os.OpenFile's.
+func (p *Proc) Create(name string, flag int) (io.WriteCloser, error) {
+	if f, ok, err := p.Sys.OpenVirtual(p, p.Path(name), flag); ok {
+		return f, err
+	}
+	return os.OpenFile(p.Path(name), flag, 0o666)
 }

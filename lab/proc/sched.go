@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-net/culvert/lab/network"
@@ -25,6 +26,12 @@ const maxIdle = 15 * time.Minute
 // firstPID is the process number of a run's first background job.
 const firstPID = 1001
 
+// maxJobs is how many background jobs may live at once: less than what a fork bomb would need of the machine.
+const maxJobs = 10_000
+
+// ErrTooManyJobs is the end of a script with more background jobs than a shell could bear.
+var ErrTooManyJobs = errors.New("proc: too many background jobs at once")
+
 // ErrDeadline says that what was waited for did not happen in time.
 var ErrDeadline = errors.New("proc: deadline passed")
 
@@ -38,6 +45,7 @@ const (
 	SIGQUIT Signal = 3
 	SIGKILL Signal = 9
 	SIGUSR1 Signal = 10
+	SIGPIPE Signal = 13
 	SIGTERM Signal = 15
 )
 
@@ -57,6 +65,8 @@ func ParseSignal(s string) (Signal, bool) {
 		return SIGKILL, true
 	case "USR1":
 		return SIGUSR1, true
+	case "PIPE":
+		return SIGPIPE, true
 	case "TERM":
 		return SIGTERM, true
 	}
@@ -82,7 +92,10 @@ type Scheduler struct {
 	waiting []*Task
 	jobs    []*Task // all but the first that have not ended, in the order of their beginnings
 	pids    int
-	err     error // the network's, which ends the run
+	err     error // the network's, or Stop's, which ends the run
+
+	stopped chan struct{}
+	stop    atomic.Pointer[error]
 }
 
 // Task is a line of execution: the script itself, or a background job.
@@ -104,7 +117,7 @@ type Task struct {
 
 // NewScheduler returns a scheduler for a network, whose first task is the calling goroutine.
 func NewScheduler(net *network.Network) *Scheduler {
-	s := &Scheduler{net: net, pids: firstPID - 2}
+	s := &Scheduler{net: net, pids: firstPID - 2, stopped: make(chan struct{})}
 	s.first = s.newTask("main")
 	s.current = s.first
 	return s
@@ -121,12 +134,31 @@ func (s *Scheduler) Main() *Task { return s.first }
 // Current returns the task that has the baton.
 func (s *Scheduler) Current() *Task { return s.current }
 
-// Err returns the error that ended the run, if one did.
-func (s *Scheduler) Err() error { return s.err }
+// Stop ends the run with an error as soon as the task that has the baton notices, which is when it waits, or looks by
+// [Scheduler.Err]. The first error counts. Any goroutine may call it.
+func (s *Scheduler) Stop(err error) {
+	if s.stop.CompareAndSwap(nil, &err) {
+		close(s.stopped)
+	}
+}
+
+// Stopped is closed by [Scheduler.Stop], for those who wait for what is not the network.
+func (s *Scheduler) Stopped() <-chan struct{} { return s.stopped }
+
+// Err returns the error that ended the run, if one did. Only the current task may call it.
+func (s *Scheduler) Err() error {
+	if err := s.stop.Load(); err != nil && s.err == nil {
+		s.fail(*err)
+	}
+	return s.err
+}
 
 // Adopt returns a new task for a goroutine that is about to call [Task.Begin]. The task is next in turn, then the current one:
-// [Scheduler.Yield] lets it run until it waits.
+// [Scheduler.Yield] lets it run until it waits. More than 10,000 that have not ended are the end of the run.
 func (s *Scheduler) Adopt(name string) *Task {
+	if len(s.jobs) >= maxJobs {
+		s.fail(ErrTooManyJobs)
+	}
 	t := s.newTask(name)
 	s.ready = append(s.ready, t)
 	s.jobs = append(s.jobs, t)
@@ -175,6 +207,9 @@ func (s *Scheduler) advance() {
 		until = s.net.Now() + maxIdle
 	}
 	for len(s.ready) == 0 {
+		if s.Err() != nil && len(s.ready) > 0 {
+			return
+		}
 		more, err := s.net.Step(until)
 		switch {
 		case err != nil:
@@ -232,6 +267,7 @@ func (s *Scheduler) fail(err error) {
 // wait lets the current task wait for one of the events, and returns nil when there was one, [ErrDeadline], or [Interrupted].
 func (s *Scheduler) wait(deadline time.Duration, events ...*Event) error {
 	t := s.current
+	_ = s.Err() // the run may have been stopped, which kills the task
 	if t.signal != 0 {
 		return &Interrupted{t.signal}
 	}

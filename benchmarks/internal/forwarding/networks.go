@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"testing"
 
 	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/engine"
@@ -393,3 +394,32 @@ func NewRoutePorts(s Scale, ports int) (*Work, error) {
 
 // portNet is the network of a port: 32.0.0.0/24 and those behind it.
 func portNet(port uint32) uint32 { return ip("32.0.0.0") + port<<8 }
+
+// BenchSetUp adds and removes one more port of a bridge that has as many others.
+func BenchSetUp(b *testing.B, others int) {
+	e, err := engine.New(engine.Config{MaxDevices: others + 3})
+	if err != nil {
+		b.Fatal(err)
+	}
+	add := func(name string) {
+		if _, err := e.AddPort(engine.Port{Link: engine.Link{Name: name, Up: true}}); err != nil {
+			b.Fatal(err)
+		}
+		if err := e.SetMaster(name, "br0"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := e.AddBridge(engine.Bridge{Link: engine.Link{Name: "br0", Up: true}}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range others {
+		add(fmt.Sprintf("p%d", i))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		add("more")
+		if err := e.DeleteLink("more"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

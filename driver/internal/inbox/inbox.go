@@ -35,20 +35,12 @@ func New(depth int) *Queue {
 
 // Receive is as driver.Queue has it.
 func (q *Queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
-	var end time.Time
-	for waited := false; ; waited = true {
+	for {
 		n, over, err := q.take(batch, wait == 0)
 		if over {
 			return n, err
 		}
-		switch {
-		case wait < 0:
-		case !waited:
-			end = time.Now().Add(wait)
-		default:
-			wait = max(time.Until(end), 0)
-		}
-		if wait != 0 && !q.sleep(wait) {
+		if !q.sleep(wait) {
 			wait = 0 // one look more, which also says that nobody waits
 		}
 	}
@@ -120,7 +112,8 @@ func (q *Queue) Interrupt() {
 	q.signal()
 }
 
-// signal wakes the one who waits. It is called with mu held. An element that is left over makes Receive look once in vain.
+// signal wakes the one who waits. It is called with mu held. An element that is left over, since a time was over in that moment, makes
+// the next Receive look once more in vain, at its start.
 func (q *Queue) signal() {
 	if !q.waiting {
 		return

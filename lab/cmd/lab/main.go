@@ -3,11 +3,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/culvert-net/culvert/lab"
 )
@@ -124,7 +127,7 @@ func (o options) run(name, script string, params []string, stdin io.Reader, stdo
 	status, err := o.lab(config, name, script, params)
 	if err := errors.Join(err, closeCapture()); err != nil {
 		fmt.Fprintln(stderr, err)
-		return 1
+		return max(status, 1)
 	}
 	return status
 }
@@ -135,7 +138,13 @@ func (o options) lab(config lab.Config, name, script string, params []string) (i
 	if err != nil {
 		return 2, err
 	}
-	status, err := l.Run(name, script, params...)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second ^C ends the process, whatever it does
+	status, err := l.RunContext(ctx, name, script, params...)
+	if ctx.Err() != nil {
+		return interrupted, errors.Join(errInterrupted, l.Close())
+	}
+	stop()
 	if o.verbose {
 		fmt.Fprintf(config.Stderr, "lab: %v of virtual time went by, seed %d\n", l.Network().Now(), o.seed)
 		err = errors.Join(err, l.Network().Stats(config.Stderr))
@@ -145,6 +154,11 @@ func (o options) lab(config lab.Config, name, script string, params []string) (i
 	}
 	return status, errors.Join(err, l.Close())
 }
+
+// interrupted is the exit status of who was ended by ^C, as in bash.
+const interrupted = 130
+
+var errInterrupted = errors.New("lab: interrupted")
 
 // drawTo writes the network's picture to a file.
 func drawTo(l *lab.Lab, name string) error {

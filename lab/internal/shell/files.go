@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"mvdan.cc/sh/v3/interp"
 
@@ -34,9 +35,11 @@ func (sh *shell) openFile(ctx context.Context, path string, flag int, perm os.Fi
 		line, path, _ = strings.Cut(rest, ":")
 		at.Line, _ = strconv.Atoi(line)
 	}
-	if number, ok := strings.CutPrefix(path, pipeDir); ok {
+	if rest, ok := strings.CutPrefix(path, pipeDir); ok {
+		number, limit, _ := strings.Cut(rest, ":")
 		if flag&os.O_WRONLY != 0 {
-			return sh.newPipe(number)
+			at.Line = int(hc.Pos.Line())
+			return sh.newPipe(number, limit, at)
 		}
 		return sh.readPipe(number)
 	}
@@ -108,7 +111,7 @@ func (sh *shell) readDir(_ context.Context, name string) ([]fs.DirEntry, error) 
 // textTools are the machine's commands that scripts may use, beside the lab's own: they work on text and files, and know nothing
 // of networks.
 const textTools = " awk gawk mawk nawk sed sort grep egrep fgrep head tail cut tr paste uniq wc tac nl rev diff cmp comm join column " +
-	"fmt fold expand unexpand od xxd hexdump md5sum sha1sum sha256sum cksum base64 basename dirname bc dc expr seq tee ls stat mkdir " +
+	"fmt fold expand unexpand od xxd hexdump md5sum sha1sum sha256sum cksum base64 basename dirname bc dc expr seq ls stat mkdir " +
 	"rmdir rm cp mv ln touch chmod mktemp realpath readlink split tsort jq printenv "
 
 // builtins are words of the shell that are commands too, for those who run one: ip netns exec, timeout, xargs.
@@ -139,18 +142,34 @@ func (s *Shells) external(p *proc.Proc, args []string) int {
 	case !strings.Contains(textTools, " "+name+" "):
 		return s.notFound(p, name)
 	}
+	return s.tool(p, args)
+}
+
+// tool runs one of the machine's commands.
+func (s *Shells) tool(p *proc.Proc, args []string) int {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return s.notFound(p, args[0])
 	}
-	args, err = s.realFiles(p, args)
+	real, names, err := s.realFiles(p, args)
 	if err != nil {
 		return p.Fail(1, "%s: %v", args[0], err)
 	}
-	cmd := exec.Cmd{Path: path, Args: args, Env: p.Envs(), Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}
-	err = cmd.Run()
+	cmd := exec.Cmd{Path: path, Args: real, Env: p.Envs(), Dir: p.Dir, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}
+	if len(names) > 0 {
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err = s.runTool(&cmd)
+		told := strings.NewReplacer(names...)
+		_, _ = told.WriteString(p.Stdout, stdout.String())
+		_, _ = told.WriteString(p.Stderr, stderr.String())
+	} else {
+		err = s.runTool(&cmd)
+	}
 	var exit *exec.ExitError
 	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return brokenPipe
 	case err == nil:
 		return 0
 	case errors.As(err, &exit):
@@ -159,33 +178,78 @@ func (s *Shells) external(p *proc.Proc, args []string) int {
 	return p.Fail(126, "%s: %s", args[0], words.Strerror(err))
 }
 
+// runTool runs one of the machine's commands until it ends, or the run is stopped.
+func (s *Shells) runTool(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-s.sys.Sched.Stopped():
+			_ = cmd.Process.Kill() // it may have ended by itself
+		case <-ended:
+		}
+	}()
+	defer close(ended)
+	return cmd.Wait()
+}
+
 // notFound says what bash says.
 func (s *Shells) notFound(p *proc.Proc, name string) int {
 	fmt.Fprintf(p.Stderr, "%s: %s: command not found\n", p.Pos, name)
 	return 127
 }
 
-// realFiles replaces names of the lab's own files, such as those in /proc/sys, by real ones with their contents, so that 'grep . FILE'
-// does not read the machine's.
-func (s *Shells) realFiles(p *proc.Proc, args []string) ([]string, error) {
-	args = slices.Clone(args)
+// realFiles replaces names of the lab's own files and directories, such as those in /proc/sys, by real ones with their contents, so
+// that 'grep . FILE' does not read the machine's. It returns pairs of a real name and the one that it stands for, too. Real names
+// are in the order of those others, for ls.
+func (s *Shells) realFiles(p *proc.Proc, args []string) (real, names []string, err error) {
+	real = slices.Clone(args)
+	s.files++
+	root := filepath.Join(s.sys.TempDir, fmt.Sprintf("real%d", s.files))
 	for i, arg := range args[1:] {
-		f, ok, err := s.sys.OpenVirtual(p, p.Path(arg), os.O_RDONLY)
-		if !ok {
+		path := p.Path(arg)
+		name := filepath.Join(root, path)
+		if entries, ok := s.sys.ReadVirtualDir(p, path); ok {
+			err = realDir(name, entries)
+		} else if f, ok, opened := s.sys.OpenVirtual(p, path, os.O_RDONLY); !ok {
 			continue
+		} else if opened != nil {
+			return nil, nil, fmt.Errorf("%s: %s", arg, words.Strerror(opened))
+		} else {
+			err = realFile(name, f)
 		}
 		if err != nil {
-			return args, fmt.Errorf("%s: %s", arg, words.Strerror(err))
+			return nil, nil, err
 		}
-		b, err := io.ReadAll(f)
-		if err != nil {
-			return args, err
-		}
-		name := filepath.Join(s.sys.TempDir, strings.ReplaceAll(strings.Trim(arg, "/"), "/", "_"))
-		if err := os.WriteFile(name, bytes.Clone(b), 0o600); err != nil {
-			return args, err
-		}
-		args[i+1] = name
+		real[i+1], names = name, append(names, name, arg)
 	}
-	return args, nil
+	return real, names, nil
+}
+
+// realFile makes a file with the same contents.
+func realFile(name string, f io.Reader) error {
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(name, b, 0o600)
+}
+
+// realDir makes a directory with entries of these names, for ls.
+func realDir(dir string, entries []fs.DirEntry) error {
+	err := os.MkdirAll(dir, 0o700)
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if e.IsDir() {
+			err = errors.Join(err, os.MkdirAll(name, 0o700))
+		} else {
+			err = errors.Join(err, os.WriteFile(name, nil, 0o600))
+		}
+	}
+	return err
 }

@@ -3,15 +3,18 @@ package shell
 // Jobs, and the words that texts are rewritten to.
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"mvdan.cc/sh/v3/interp"
 
@@ -38,6 +41,7 @@ var internals = map[string]internal{
 	"__lab_piped":   (*shell).piped,
 	"__lab_file":    (*shell).file,
 	"__lab_checked": (*shell).checked,
+	"__lab_printf":  (*shell).printf,
 	"__lab_random":  (*shell).randomNumber,
 	"__lab_number":  (*shell).number,
 	"__lab_srandom": (*shell).randomNumber,
@@ -253,6 +257,10 @@ func (sh *shell) kill(_ context.Context, hc interp.HandlerContext, args []string
 			return fail("%s: invalid signal specification", name)
 		}
 	}
+	if len(args) == 0 {
+		_ = fail("usage: kill [-s SIGNAL | -SIGNAL] PID | %%JOB …")
+		return interp.ExitStatus(2)
+	}
 	var failed error
 	for _, arg := range args {
 		j := sh.find(hc, arg)
@@ -316,8 +324,8 @@ type pipe struct {
 	last   int
 }
 
-// newPipe begins a pipeline.
-func (sh *shell) newPipe(number string) (io.ReadWriteCloser, error) {
+// newPipe begins a pipeline. The limit is what its reader will read, see readerLimit.
+func (sh *shell) newPipe(number, limit string, at proc.Position) (io.ReadWriteCloser, error) {
 	f, err := os.CreateTemp(sh.sys.TempDir, "pipe")
 	if err != nil {
 		return nil, err
@@ -327,14 +335,56 @@ func (sh *shell) newPipe(number string) (io.ReadWriteCloser, error) {
 	}
 	key := pipeKey{sh.sys.Sched.Current().PID, number}
 	sh.open[key] = append(sh.open[key], &pipe{file: f})
-	return pipeEnd{f}, nil
+	e := &pipeEnd{file: f, sys: sh.sys, at: at, lines: math.MaxInt, bytes: math.MaxInt}
+	if n, ok := strings.CutPrefix(limit, linesLimit); ok {
+		e.lines, err = strconv.Atoi(n)
+	} else if n, ok := strings.CutPrefix(limit, bytesLimit); ok {
+		e.bytes, err = strconv.Atoi(n)
+	}
+	return e, err
 }
 
-// pipeEnd is a pipe's file for the stage that writes.
-type pipeEnd struct{ *os.File }
+// maxPipe is how much a pipe holds, in bytes. As the stage that reads comes after the one that writes, nothing else ends a stage
+// that writes for ever.
+const maxPipe = 64 << 20
+
+// brokenPipe is the status of who dies of SIGPIPE.
+const brokenPipe = 128 + int(proc.SIGPIPE)
+
+// pipeEnd is a pipe's file for the stage that writes. Once that has written as much as the reader will read, it gets a SIGPIPE for
+// whatever it writes more.
+type pipeEnd struct {
+	file         *os.File
+	sys          *proc.System
+	at           proc.Position
+	lines, bytes int // that the reader will still read
+	size         int // written so far
+	broken       bool
+}
+
+func (e *pipeEnd) Read([]byte) (int, error) { return 0, os.ErrPermission }
+
+func (e *pipeEnd) Write(b []byte) (int, error) {
+	full := e.size > maxPipe
+	if full && !e.broken {
+		fmt.Fprintf(e.sys.Stderr, "%s: more than %d MiB in a pipe, whose reader begins when the writer has ended\n", e.at, maxPipe>>20)
+	}
+	if e.broken = full || e.lines <= 0 || e.bytes <= 0; e.broken {
+		if task := e.sys.Sched.Current(); task.Signal() == 0 {
+			task.Kill(proc.SIGPIPE)
+		}
+		return 0, syscall.EPIPE
+	}
+	e.lines -= bytes.Count(b, newline)
+	e.bytes -= len(b)
+	e.size += len(b)
+	return e.file.Write(b)
+}
+
+var newline = []byte("\n")
 
 // Close leaves the file open for the stage that reads.
-func (pipeEnd) Close() error { return nil }
+func (e *pipeEnd) Close() error { return nil }
 
 // pipe returns the innermost pipeline of a number that the task is in.
 func (sh *shell) pipe(number string) *pipe {
@@ -412,6 +462,16 @@ func (sh *shell) checked(ctx context.Context, hc interp.HandlerContext, args []s
 		return interp.ExitStatus(1)
 	}
 	return nil
+}
+
+// printf is the machine's command, which knows formats that the interpreter's builtin does not.
+func (sh *shell) printf(_ context.Context, hc interp.HandlerContext, args []string) error {
+	p := sh.process(hc, "printf")
+	status := sh.tool(p, append([]string{"printf"}, args...))
+	if err := flushed(hc.Stdout); err != nil {
+		status = p.Fail(1, "printf: write error: %s", words.Strerror(err))
+	}
+	return exitStatus(status)
 }
 
 // number prints its argument, a number of arithmetic, in decimal.

@@ -78,6 +78,23 @@ func rewrite(f *syntax.File, pipes *int) error {
 	return nil
 }
 
+// withCall returns the statements of a loop, with a command before them if there is none in all of the loop: without one, nothing
+// could end it.
+func withCall(do, all []*syntax.Stmt) []*syntax.Stmt {
+	found := false
+	for _, s := range all {
+		syntax.Walk(s, func(n syntax.Node) bool {
+			c, ok := n.(*syntax.CallExpr)
+			found = found || ok && len(c.Args) > 0
+			return !found
+		})
+	}
+	if found || len(do) == 0 {
+		return do
+	}
+	return append([]*syntax.Stmt{call(do[0].Pos(), ":")}, do...)
+}
+
 // isFunction is 1 for a function's declaration, else 0.
 func isFunction(n syntax.Node) int {
 	if _, ok := n.(*syntax.FuncDecl); ok {
@@ -164,6 +181,12 @@ func (r *rewriter) node(n syntax.Node) {
 	switch n := n.(type) {
 	case *syntax.Stmt:
 		r.stmt(n)
+	case *syntax.WhileClause:
+		n.Do = withCall(n.Do, append(slices.Clone(n.Cond), n.Do...))
+	case *syntax.ForClause:
+		if _, ok := n.Loop.(*syntax.CStyleLoop); ok {
+			n.Do = withCall(n.Do, n.Do)
+		}
 	case *syntax.Redirect:
 		r.redirect(n)
 	case *syntax.Word:
@@ -279,12 +302,46 @@ func (r *rewriter) pipe(s *syntax.Stmt, c *syntax.BinaryCmd) {
 		both.N = lit(pos, "2")
 		c.X.Redirs = append(c.X.Redirs, both)
 	}
-	from := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id)}}
+	from := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, c.X), Redirs: []*syntax.Redirect{redirect(syntax.RdrOut, pos, pipeDir+id+readerLimit(c.Y))}}
 	to := &syntax.Stmt{Position: pos, Cmd: r.subshell(pos, c.Y), Redirs: []*syntax.Redirect{redirect(syntax.RdrIn, pos, pipeDir+id)}}
 	s.Cmd = block(or(from, call(pos, "__lab_failed", id, "$?")), or(to, call(pos, "__lab_failed", id, "$?", "last")), call(pos, "__lab_piped", id))
 	if s.Negated {
 		s.Cmd = &syntax.BinaryCmd{OpPos: pos, Op: syntax.AndStmt, X: &syntax.Stmt{Position: pos, Cmd: s.Cmd}, Y: call(pos, ":")}
 	}
+}
+
+// What a pipe's name says of its reader, behind a colon.
+const (
+	linesLimit = "lines="
+	bytesLimit = "bytes="
+)
+
+// readerLimit returns how much the reader of a pipe reads, if that is head: then the writer is to end where it would on Linux.
+func readerLimit(s *syntax.Stmt) string {
+	c, ok := s.Cmd.(*syntax.CallExpr)
+	if !ok || len(c.Args) == 0 || len(c.Args) > 3 || c.Args[0].Lit() != "head" {
+		return ""
+	}
+	unit, text := linesLimit, "10"
+	for i, arg := range c.Args[1:] {
+		option, isOption := strings.CutPrefix(arg.Lit(), "-")
+		switch {
+		case i == 0 && !isOption || i == 1 && text != "":
+			return "" // a file
+		case i == 1:
+			text = arg.Lit()
+		case strings.HasPrefix(option, "n"):
+			text = option[1:]
+		case strings.HasPrefix(option, "c"):
+			unit, text = bytesLimit, option[1:]
+		default:
+			text = option
+		}
+	}
+	if n, err := strconv.Atoi(text); err != nil || n < 0 {
+		return ""
+	}
+	return ":" + unit + text
 }
 
 // redirect puts the line in front of the name of a file. What the interpreter would quietly not do is refused.

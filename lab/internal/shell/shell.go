@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mvdan.cc/sh/v3/expand"
@@ -29,7 +32,8 @@ type Shells struct {
 	hello   chan chan *proc.Task // from a job's goroutine to who has started it
 	sources map[string]string    // rewritten texts of files that were sourced
 	random  uint64
-	files   int // made for process substitutions
+	files   int // numbers given to files of the lab's own
+	calls   int // of commands
 }
 
 // New returns the shells of a run, and makes them its system's.
@@ -111,6 +115,9 @@ func (s *Shells) status(err error) int {
 
 // parse parses a text and rewrites it.
 func (s *Shells) parse(name, text string) (*syntax.File, error) {
+	if depth(text) > maxDepth {
+		return nil, fmt.Errorf("%s: syntax error: brackets are nested too deeply", name)
+	}
 	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), name)
 	if err != nil {
 		var parse syntax.ParseError
@@ -120,6 +127,24 @@ func (s *Shells) parse(name, text string) (*syntax.File, error) {
 		return nil, err
 	}
 	return f, rewrite(f, &s.pipes)
+}
+
+// maxDepth is how many brackets may be open at once: the parser calls itself for each, and a machine's stack has an end.
+const maxDepth = 50_000
+
+// depth returns how many brackets are open at once in a text, at the most, those in quotes among them.
+func depth(text string) (most int) {
+	open := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '(', '{':
+			open++
+			most = max(most, open)
+		case ')', '}':
+			open = max(open-1, 0)
+		}
+	}
+	return most
 }
 
 // reparse returns a text that is parsed when it runs, rewritten.
@@ -203,7 +228,7 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 		return sh.jobBegins(ctx, hc)
 	}
 	task := sh.sys.Sched.Current()
-	if task.Done() || sh.sys.Sched.Err() != nil || task.Signal() != 0 && task.PID != mainPID && args[0] != exitWord {
+	if task.Done() || args[0] != exitWord && (sh.sys.Sched.Err() != nil || task.Signal() != 0 && task.PID != mainPID) {
 		return errKilled
 	}
 	if f := internals[args[0]]; f != nil {
@@ -213,6 +238,10 @@ func (sh *shell) exec(ctx context.Context, args []string) error {
 	status := p.Exec(args)
 	if err := flushed(hc.Stdout); err != nil {
 		status = p.Fail(1, "%s: write error: %s", args[0], words.Strerror(err))
+	}
+	if task.Signal() == proc.SIGPIPE {
+		task.ClearSignal() // it was for the stage of a pipeline, which call ends
+		return interp.ExitStatus(brokenPipe)
 	}
 	if task.Signal() != 0 {
 		if task.PID == mainPID && sh.sys.Sched.Err() == nil {
@@ -264,11 +293,22 @@ func environment(env expand.Environ) []string {
 
 // call is the interpreter's way to ask what a simple command really is, builtins included.
 func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
+	if args[0] == jobWord || args[0] == exitWord { // who has no baton yet, and who must hand it on
+		return args, nil
+	}
 	if sh.session.stopped(args[0]) {
 		return nil, errKilled
 	}
+	if ended, err := sh.ends(interp.HandlerCtx(ctx)); err != nil || ended != nil {
+		return ended, err
+	}
 	switch args[0] {
-	case "echo", "printf":
+	case "printf":
+		if len(args) > 1 && beyondPrintf.MatchString(args[1]) {
+			return append([]string{"__lab_printf"}, args[1:]...), nil
+		}
+		fallthrough
+	case "echo":
 		if _, ok := interp.HandlerCtx(ctx).Stdout.(*checked); ok {
 			return append([]string{"__lab_checked"}, args...), nil
 		}
@@ -288,6 +328,10 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 		return sh.source(ctx, args), nil
 	case "command":
 		return sh.commandBuiltin(args), nil
+	case "help":
+		if sh.sys.Table["help"] != nil { // rather than the interpreter's
+			return append([]string{"/usr/sbin/help"}, args[1:]...), nil
+		}
 	case "type":
 		if len(args) == 2 && sh.sys.Table[args[1]] != nil {
 			return []string{"echo", args[1], "is", "/usr/sbin/" + args[1]}, nil
@@ -295,6 +339,36 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 	}
 	return args, nil
 }
+
+// beyondPrintf finds the formats that the interpreter's printf has not got: precisions, widths that are arguments, %e, %g and %q.
+var beyondPrintf = regexp.MustCompile(`%[-+ #0]*(\*|[0-9]*\.|[0-9]*[eEgGaAq])`)
+
+// ends returns an error that ends the script before its next command, or a command that ends the shell that it is for.
+func (sh *shell) ends(hc interp.HandlerContext) ([]string, error) {
+	if sh.sys.Sched.Err() != nil {
+		return nil, errKilled
+	}
+	if sh.calls++; sh.calls%lookEvery == 0 && runtime.Callers(maxFrames, make([]uintptr, 1)) > 0 {
+		return nil, fmt.Errorf("%s: line %d: functions, sourced files or subshells are nested too deeply", sh.name, hc.Pos.Line())
+	}
+	switch out := hc.Stdout.(type) {
+	case *pipeEnd:
+		if out.broken {
+			return []string{"exit", strconv.Itoa(brokenPipe)}, nil
+		}
+	case *strings.Builder: // of $( )
+		if out.Len() > maxPipe {
+			return nil, fmt.Errorf("%s: line %d: a substitution of more than %d MiB", sh.name, hc.Pos.Line(), maxPipe>>20)
+		}
+	}
+	return nil, nil
+}
+
+// Bounds of recursion: each call of a function takes about ten frames of the machine's stack.
+const (
+	maxFrames = 20_000
+	lookEvery = 64 // commands; looking takes time
+)
 
 // rewritten returns a command with a text that it will parse.
 func (sh *shell) rewritten(ctx context.Context, before []string, text string, after ...string) ([]string, error) {

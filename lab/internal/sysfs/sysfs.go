@@ -1,4 +1,5 @@
-// Package sysfs is /sys/class/net: a directory for each device, with its address, MTU, state and counters.
+// Package sysfs is /sys/class/net: a directory for each device, with its address, MTU, state and counters. Nothing else is in /sys,
+// and nothing in /proc/net, so that no script takes the machine's network for its own.
 package sysfs
 
 import (
@@ -76,7 +77,8 @@ func operstate(l engine.LinkInfo) string {
 func Open(p *proc.Proc, name string, flag int) (io.ReadWriteCloser, bool, error) {
 	rest, ok := strings.CutPrefix(name, root)
 	if !ok {
-		return nil, false, nil
+		absent := strings.HasPrefix(name, "/sys/") || strings.HasPrefix(name, "/proc/net/")
+		return nil, absent, syscall.ENOENT
 	}
 	dev, file, _ := strings.Cut(rest, "/")
 	l, ok := p.Node.E.Link(dev)

@@ -66,7 +66,7 @@ func (a *Args) Next() string {
 	return a.Last
 }
 
-// Is takes the next word if it is one of these, or, if it is at least that long, the beginning of one.
+// Is takes the next word if it is one of these.
 func (a *Args) Is(names ...string) bool {
 	if len(a.words) == 0 || !slices.Contains(names, a.words[0]) {
 		return false

@@ -4,9 +4,13 @@ package coreutils
 import (
 	"errors"
 	"io"
+	"math"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 
+	"github.com/culvert-net/culvert/lab/internal/getopt"
 	"github.com/culvert-net/culvert/lab/internal/words"
 	"github.com/culvert-net/culvert/lab/proc"
 )
@@ -14,7 +18,7 @@ import (
 // Commands are the package's.
 func Commands() proc.Table {
 	return proc.Table{
-		"sleep": sleep, "cat": cat, "timeout": timeout, "date": date, "which": which, "xargs": xargs, "env": env,
+		"sleep": sleep, "cat": cat, "tee": tee, "timeout": timeout, "date": date, "which": which, "xargs": xargs, "env": env,
 		"pkill": pkill, "killall": pkill,
 		"bash": shell, "sh": shell,
 		"sudo": launcher, "nohup": launcher, "setsid": launcher, "nice": launcher, "stdbuf": launcher,
@@ -33,7 +37,7 @@ func sleep(p *proc.Proc, args []string) int {
 		if !ok {
 			return p.Fail(1, "sleep: invalid time interval ‘%s’\nTry 'sleep --help' for more information.", arg)
 		}
-		total += d
+		total += min(d, proc.Forever-total)
 	}
 	if err := p.Sleep(total); err != nil {
 		return p.Killed(err)
@@ -54,8 +58,11 @@ func Interval(s string) (time.Duration, bool) {
 	if s == "infinity" || s == "inf" {
 		return proc.Forever, true
 	}
-	if err != nil || f < 0 || f > 1e6 {
+	if err != nil || math.IsNaN(f) || f < 0 {
 		return 0, false
+	}
+	if f*float64(unit) >= float64(proc.Forever) {
+		return proc.Forever, true
 	}
 	return time.Duration(f * float64(unit)), true
 }
@@ -79,8 +86,53 @@ func catFile(p *proc.Proc, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(p.Stdout, f)
+	_, err = io.Copy(p.Stdout, stoppable{p, f})
+	if errors.Is(err, syscall.EPIPE) { // the signal has told
+		err = nil
+	}
 	return errors.Join(err, f.Close())
+}
+
+// stoppable reads a file until the run is stopped: some have no end.
+type stoppable struct {
+	p    *proc.Proc
+	from io.Reader
+}
+
+func (s stoppable) Read(b []byte) (int, error) {
+	if err := s.p.Sys.Sched.Err(); err != nil {
+		return 0, err
+	}
+	return s.from.Read(b)
+}
+
+// tee copies standard input to files, the lab's own too, and to standard output: 'tee [-a] FILE…'.
+func tee(p *proc.Proc, args []string) int {
+	flag := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	options, names, err := getopt.Parse(args, "ai", map[string]string{"append": "a", "ignore-interrupts": "i"})
+	if err != nil {
+		return p.Fail(1, "tee: %v\nTry 'tee --help' for more information.", err)
+	}
+	for _, o := range options {
+		if o.Name == "a" {
+			flag = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+		}
+	}
+	status := 0
+	to := []io.Writer{p.Stdout}
+	for _, name := range names {
+		f, err := p.Create(name, flag)
+		if err != nil {
+			status = p.Fail(1, "tee: %s: %s", name, words.Strerror(err))
+			continue
+		}
+		defer func() { _ = f.Close() }() // each write has told its faults
+		to = append(to, f)
+	}
+	if _, err := io.Copy(io.MultiWriter(to...), stoppable{p, p.Stdin}); err != nil && !errors.Is(err, syscall.EPIPE) {
+		status = p.Fail(1, "tee: %s", words.Strerror(err))
+	}
+	return status
 }
 
 // timeoutStatus is what timeout(1) returns for a command that it has ended.
@@ -103,7 +155,7 @@ func timeout(p *proc.Proc, args []string) int {
 	if !ok {
 		return p.Fail(125, "timeout: invalid time interval ‘%s’\nTry 'timeout --help' for more information.", args[0])
 	}
-	status, fired := p.Alarm(p.Now()+d, sig, func() int { return p.Exec(args[1:]) })
+	status, fired := p.Alarm(p.Now()+min(d, proc.Forever-p.Now()), sig, func() int { return p.Exec(args[1:]) })
 	if fired {
 		return timeoutStatus
 	}

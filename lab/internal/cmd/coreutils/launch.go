@@ -79,7 +79,14 @@ func xargs(p *proc.Proc, args []string) int {
 		}
 		switch option {
 		case "-n":
-			most, _ = strconv.Atoi(value)
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return p.Fail(1, "xargs: invalid number \"%s\" for -n option", value)
+			}
+			if n < 1 {
+				return p.Fail(1, "xargs: value %s for -n option should be >= 1", value)
+			}
+			most = n
 		case "-I":
 			replace = value
 		case "-r":

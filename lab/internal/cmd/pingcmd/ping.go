@@ -26,7 +26,7 @@ const (
 	headers     = ipv4.HeaderLen + icmp.HeaderLen
 	timeSize    = 16 // struct timeval, in front of the data if there is room
 	maxPacket   = 1<<16 - 1
-	minInterval = 10 * time.Millisecond // between floods without an answer
+	minInterval = 10 * time.Millisecond // between floods without an answer, or for which there is no room
 
 	// floodCost is how long one more packet of a flood takes, so that virtual time goes on where answers take none.
 	floodCost = 10 * time.Microsecond
@@ -212,7 +212,7 @@ func (g *ping) pinger() time.Duration {
 // request sends an echo request, and returns when the next is due.
 func (g *ping) request() time.Duration {
 	err := g.transmit(uint16(g.sent + 1))
-	if wait := min(g.o.interval/2, maxOutOfRoom); errors.Is(err, network.ErrNoBuffers) {
+	if wait := min(max(g.o.interval/2, minInterval), maxOutOfRoom); errors.Is(err, network.ErrNoBuffers) {
 		g.outOfRoom++
 		if time.Duration(g.outOfRoom)*wait < g.o.wait {
 			g.tokens = 0

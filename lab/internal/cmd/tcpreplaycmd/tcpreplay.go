@@ -138,6 +138,7 @@ func (e *fileError) Error() string { return e.name + ": " + words.Strerror(e.err
 // all sends all files, as often as -l says.
 func (r *replay) all() error {
 	for i := 0; r.loops == 0 || i < r.loops; i++ {
+		began := r.p.Now()
 		for _, name := range r.files {
 			err := r.file(name)
 			if errors.Is(err, errLimit) {
@@ -147,7 +148,7 @@ func (r *replay) all() error {
 				return err
 			}
 		}
-		if r.loops == 0 && r.top { // or time would stand still for ever
+		if r.loops == 0 && r.p.Now() == began { // or time would stand still for ever
 			if err := r.p.Sleep(time.Millisecond); err != nil {
 				return err
 			}

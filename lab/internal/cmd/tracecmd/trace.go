@@ -22,6 +22,9 @@ Waits for the next COUNT packets (1 if not told) that come in by a device of thi
 was put into a tunnel or taken out of it, and why it was dropped. Run it in the background:
 	trace -i eth0 icmp & ping -c 1 10.0.0.2; wait`
 
+// maxWait is the most that -w takes, in seconds.
+const maxWait = 1e9
+
 // options are what is on the command line.
 type options struct {
 	device string
@@ -98,8 +101,8 @@ func readOptions(args []string) (o options, err error) {
 			}
 		case "-w":
 			var seconds float64
-			if seconds, err = strconv.ParseFloat(value, 64); err != nil || seconds <= 0 {
-				err = errors.New("SECONDS is to be a number above 0")
+			if seconds, err = strconv.ParseFloat(value, 64); err != nil || !(seconds > 0 && seconds <= maxWait) {
+				err = errors.New("SECONDS is to be a number above 0, and at most a billion")
 			}
 			o.wait = time.Duration(seconds * float64(time.Second))
 		default:
