@@ -32,6 +32,12 @@
 //   - [github.com/culvert-net/culvert/engine]: bridges, routes, tunnels and their control in iproute2's words; traces and explains
 //   - lab, a module of its own: iproute2 scripts in memory, and a package for tests that need a network
 //
+// # Drivers: real wires
+//
+//   - [github.com/culvert-net/culvert/driver]: the contract; below it afpacket, tuntap, udp, rawip, pcap, memory, and drivertest, the
+//     suite that they pass
+//   - [github.com/culvert-net/culvert/driver/runner]: runs an engine on drivers
+//
 // # Packets and what is known of them
 //
 //   - [github.com/culvert-net/culvert/packet]: the buffer with headroom, batches, the pool

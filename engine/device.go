@@ -173,9 +173,14 @@ func (o *ownAddrs) add(a, device uint32) {
 	o.bits[i] |= 1 << bit
 }
 
-func (o *ownAddrs) has(a uint32) bool {
+// may reports whether an address is perhaps the node's.
+func (o *ownAddrs) may(a uint32) bool {
 	i, bit := ownBit(a)
-	if o.bits[i&15]>>bit&1 == 0 {
+	return o.bits[i&15]>>bit&1 != 0
+}
+
+func (o *ownAddrs) has(a uint32) bool {
+	if !o.may(a) {
 		return false
 	}
 	_, ok := o.addrs[a]

@@ -108,21 +108,22 @@ func (w *Worker) resolvePackets(x *burst, d *device) {
 		}
 		f.frame, f.start, f.size = h, 0, size
 		src, dst := h.src(), h.dst()
-		switch {
-		case dst != x.own && !own.has(dst):
+		if !own.may(dst) || dst != x.own && !own.has(dst) {
 			if d.forwards || w.forwards(d, src) {
 				x.routed.push(i)
 			}
-		case h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) || filters && !w.comesBack(d, src):
-		case dst != x.own && !w.delivers(dst):
-		default:
-			x.own, f.vtep = dst, src
-			switch h[ethernet.HeaderLen+9] {
-			case ipv4.ProtocolUDP:
-				x.datagrams.push(i)
-			case ipv4.ProtocolIPIP:
-				x.packets.push(i)
-			}
+			continue
+		}
+		if h[ethernet.HeaderLen] != 0x45 || isSpecial(src) || own.has(src) ||
+			filters && !w.comesBack(d, src) || dst != x.own && !w.delivers(dst) {
+			continue
+		}
+		x.own, f.vtep = dst, src
+		switch h[ethernet.HeaderLen+9] {
+		case ipv4.ProtocolUDP:
+			x.datagrams.push(i)
+		case ipv4.ProtocolIPIP:
+			x.packets.push(i)
 		}
 	}
 }
@@ -309,7 +310,7 @@ func (w *Worker) checkHeaders(x *burst) (these []uint8) {
 		w0, w1, dst := binary.BigEndian.Uint64(f.frame[ip:]), binary.BigEndian.Uint64(f.frame[ip+8:]), f.frame.dst()
 		src, total := uint32(w1), uint16(w0>>32)
 		if w0>>56 != 0x45 || total < ipv4.HeaderLen || int(total) > int(f.size)-ethernet.HeaderLen || w1>>56 <= 1 ||
-			!checksum.OK20(w0, w1, dst) || isSpecial(src) || isSpecial(dst) || own.has(src) {
+			!checksum.OK20(w0, w1, dst) || isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) {
 			continue
 		}
 		f.total = total

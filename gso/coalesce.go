@@ -52,7 +52,7 @@ type segment struct {
 	ip, l4, payload, end int // where they are in the packet
 	v6, udp              bool
 	absent               bool   // UDP without a checksum
-	key                  uint64 // ports and addresses, to tell flows apart fast
+	key                  uint64 // ports, and a hash of addresses and protocol, to tell flows apart fast
 	seq                  uint32
 	id                   uint16
 	flags                tcp.Flags
@@ -310,8 +310,7 @@ func (c *Coalescer) free() *merged {
 // takes reports whether a segment is the next one of a superframe.
 func (f *merged) takes(b *packet.Buffer, s *segment) bool {
 	n := s.end - s.payload
-	if f.ended || s.v6 != f.v6 || s.udp != f.udp || s.ip != f.ip || s.payload != f.payload || n > f.size || f.end-f.ip+n > maxMerged ||
-		b.VLAN() != f.b.VLAN() {
+	if s.payload != f.payload || n > f.size || f.end-f.ip+n > maxMerged || b.VLAN() != f.b.VLAN() {
 		return false
 	}
 	p, q := f.b.Bytes(), b.Bytes()
@@ -328,9 +327,9 @@ func (f *merged) takes(b *packet.Buffer, s *segment) bool {
 	}
 	h, o = p[f.l4:f.payload], q[f.l4:f.payload]
 	if f.udp {
-		return f.count < maxDatagrams && f.absent == s.absent && same(h[:atUDPLength], o[:atUDPLength])
+		return f.count < maxDatagrams && f.absent == s.absent // ports are in the key
 	}
-	return s.seq == f.seq+uint32(f.end-f.payload) && same(h[8:atTCPFlags], o[8:atTCPFlags]) && f.flags&tcp.ECE == s.flags&tcp.ECE && same(h[:4], o[:4]) &&
+	return s.seq == f.seq+uint32(f.end-f.payload) && same(h[8:atTCPFlags], o[8:atTCPFlags]) && f.flags&tcp.ECE == s.flags&tcp.ECE &&
 		same(h[14:atTCPCheck], o[14:atTCPCheck]) && same(h[atTCPCheck+2:], o[atTCPCheck+2:])
 }
 

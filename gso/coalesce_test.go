@@ -181,6 +181,113 @@ func TestMergeRules(t *testing.T) {
 	}
 }
 
+// TestMergeOvertaking: what comes between the first and the second of two segments that belong together keeps them apart if it is of
+// their flow, or may be.
+func TestMergeOvertaking(t *testing.T) {
+	const ip, l4 = 14, 34
+	for _, c := range []struct {
+		name    string
+		between func([]byte)
+		left    int // packets, of three
+	}{
+		{"fragment", func(p []byte) { p[ip+6] |= 0x20 }, 3},
+		{"IPv4 options", func(p []byte) { p[ip] = 0x46 }, 3},
+		{"SYN", func(p []byte) { p[l4+13] |= 2 }, 3},
+		{"RST", func(p []byte) { p[l4+13] |= 4 }, 3},
+		{"wrong checksum", func(p []byte) { p[l4+16] ^= 1 }, 3},
+		{"PSH", func(p []byte) { p[l4+13] |= 8 }, 3},
+		{"another acknowledgment", func(p []byte) { p[l4+11]++ }, 3},
+		{"another flow", func(p []byte) { p[l4+1]++ }, 2},
+		{"UDP", func(p []byte) { p[ip+9] = 17 }, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := pools(t, 8)
+			f := frame{kind: packet.GSOTCP4, size: 600, payload: 1200, df: true, tcp: tcp.Fields{Flags: tcp.ACK}}
+			segments := f.cutSlowly(t)
+			segments = [][]byte{segments[0], bytes.Clone(segments[1]), segments[1]}
+			c.between(segments[1])
+			coalescer := gso.Coalescer{Large: s.Large}
+			got := coalescer.Merge(fill(t, s.Pool, segments), false, packet.OffloadTCP4)
+			assert.Len(t, got, c.left)
+			packet.FreeBatch(got)
+		})
+	}
+}
+
+// TestMergeEnds: what a superframe begins and ends with.
+func TestMergeEnds(t *testing.T) {
+	piece := func(from, to int, flags tcp.Flags) []byte {
+		f := frame{kind: packet.GSOTCP4, size: 1000, payload: to - from, id: uint16(from / 100), tcp: tcp.Fields{Seq: uint32(from), Flags: tcp.ACK | flags}}
+		return f.cutSlowly(t)[0]
+	}
+	next := func(p []byte, id byte) []byte { // with an identification
+		p[19] = id
+		clear(p[24:26])
+		binary.BigEndian.PutUint16(p[24:], checksum.Of(p[14:34]))
+		return p
+	}
+	long := frame{kind: packet.GSOTCP4, size: 1000, payload: 100, tcp: tcp.Fields{Flags: tcp.ACK, Options: make([]byte, 40)}}.cutSlowly(t)[0]
+	tagged := piece(0, 100, 0)
+	for range 20 {
+		tagged = slices.Concat(tagged[:12], []byte{0x81, 0, 0, 1}, tagged[12:])
+	}
+	for _, c := range []struct {
+		name     string
+		segments [][]byte
+		left     int
+	}{
+		{"the second shorter than the first's headers", [][]byte{long, piece(100, 101, 0)}, 2},
+		{"the second shorter than the first's tags", [][]byte{tagged, piece(100, 101, 0)}, 2},
+		{"two", [][]byte{next(piece(0, 500, 0), 1), next(piece(500, 1000, 0), 2)}, 1},
+		{"the first with PSH", [][]byte{next(piece(0, 500, tcp.PSH), 1), next(piece(500, 1000, 0), 2)}, 2},
+		{"the first with FIN", [][]byte{next(piece(0, 500, tcp.FIN), 1), next(piece(500, 1000, 0), 2)}, 2},
+		{"the second with PSH", [][]byte{next(piece(0, 500, 0), 1), next(piece(500, 1000, tcp.PSH), 2), next(piece(1000, 1500, 0), 3)}, 2},
+		{"the second longer", [][]byte{next(piece(0, 500, 0), 1), next(piece(500, 1001, 0), 2)}, 2},
+		{"the second shorter", [][]byte{next(piece(0, 500, 0), 1), next(piece(500, 999, 0), 2), next(piece(999, 1499, 0), 3)}, 2},
+	} {
+		s := pools(t, 8)
+		coalescer := gso.Coalescer{Large: s.Large}
+		got := coalescer.Merge(fill(t, s.Pool, c.segments), false, packet.OffloadTCP4)
+		assert.Len(t, got, c.left, c.name)
+		packet.FreeBatch(got)
+	}
+}
+
+// TestMergeIPv6Rules: likewise for IPv6, and for addresses that are alike to a hash.
+func TestMergeIPv6Rules(t *testing.T) {
+	const ip = 14
+	for _, c := range []struct {
+		name   string
+		kind   packet.GSOType
+		spoil  func([]byte)
+		merged bool
+	}{
+		{"nothing", packet.GSOTCP6, func([]byte) {}, true},
+		{"flow label", packet.GSOTCP6, func(p []byte) { p[ip+3]++ }, false},
+		{"traffic class", packet.GSOTCP6, func(p []byte) { p[ip+1] ^= 0x10 }, false},
+		{"hop limit", packet.GSOTCP6, func(p []byte) { p[ip+7]-- }, false},
+		{"addresses, exclusive or the same", packet.GSOTCP6, func(p []byte) { p[ip+23] ^= 1; p[ip+39] ^= 1 }, false},
+		{"addresses, but for the last word", packet.GSOTCP6, func(p []byte) { p[ip+12] ^= 1 }, false},
+		{"extension header", packet.GSOTCP6, func(p []byte) { p[ip+6] = 60 }, false},
+		{"IPv4: nothing", packet.GSOTCP4, func([]byte) {}, true},
+		{"IPv4: addresses, exclusive or the same", packet.GSOTCP4, func(p []byte) { p[ip+15] ^= 1; p[ip+19] ^= 1 }, false},
+	} {
+		s := pools(t, 8)
+		batch := stream(t, frame{kind: c.kind, size: 600, payload: 1200, tcp: tcp.Fields{Flags: tcp.ACK}}, s.Pool)
+		p := batch[1].Bytes()
+		c.spoil(p)
+		if c.kind == packet.GSOTCP4 {
+			clear(p[24:26])
+			binary.BigEndian.PutUint16(p[24:], checksum.Of(p[14:34]))
+		}
+		batch[1].SetChecksumVerified()
+		coalescer := gso.Coalescer{Large: s.Large}
+		got := coalescer.Merge(batch, false, anyTCP)
+		assert.Equal(t, c.merged, len(got) == 1, c.name)
+		packet.FreeBatch(got)
+	}
+}
+
 // TestMergeRest: the checksum 0xffff is as right as 0, but no sum comes to it, so that cutting would not bring it back.
 func TestMergeRest(t *testing.T) {
 	s := pools(t, 8)
@@ -304,19 +411,17 @@ func TestMergeRoom(t *testing.T) {
 	})
 	t.Run("longest", func(t *testing.T) {
 		c := gso.Coalescer{Large: s.Large}
-		long := f
-		long.payload = 66000
 		var batch []*packet.Buffer
-		pool, err := packet.NewPool(packet.PoolConfig{Buffers: 70})
+		pool, err := packet.NewPool(packet.PoolConfig{Buffers: 220})
 		require.NoError(t, err)
-		for i := range 66 { // its own total length would be too long to build
+		for i := range 220 { // its own total length would be too long to build
 			one := f
-			one.payload, one.id, one.tcp.Seq = 1000, uint16(i), uint32(i*1000)
+			one.size, one.payload, one.id, one.tcp.Seq = 300, 300, uint16(i), uint32(i*300)
 			batch = append(batch, stream(t, one, pool)...)
 		}
 		got := c.Merge(batch, false, anyTCP)
 		require.Len(t, got, 2)
-		assert.Equal(t, 54+65000, got[0].Len(), "as much as fits with room for tunnels")
+		assert.Equal(t, 54+217*300, got[0].Len(), "as much as fits with 320 bytes for tunnels")
 		packet.FreeBatch(got)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/gso"
 	"github.com/culvert-net/culvert/packet"
@@ -381,6 +382,37 @@ func TestFitOthers(t *testing.T) {
 	require.ErrorIs(t, err, gso.ErrHeaders)
 }
 
+// TestCutZero: a UDP checksum that comes to 0 is 0xffff, of the transport and of a tunnel's.
+func TestCutZero(t *testing.T) {
+	s := pools(t, 8)
+	for _, f := range []frame{
+		{kind: packet.GSOUDP4, size: 1000, payload: 1500},
+		{kind: packet.GSOTCP4, size: 1000, payload: 1500, tunnels: []string{"vxlan-sum"}},
+	} {
+		first := f.cutSlowly(t)[0]
+		b := f.buffer(t)
+		port := b.Bytes()[34:] // of the source: it takes what the checksum loses
+		binary.BigEndian.PutUint16(port, checksum.Add(binary.BigEndian.Uint16(port), binary.BigEndian.Uint16(first[40:])))
+		segs, err := s.Cut(b, gso.Options{}, nil)
+		require.NoError(t, err)
+		assert.Equal(t, []byte{0xff, 0xff}, segs[0].Bytes()[40:42], "%v", f)
+		packet.FreeBatch(segs)
+	}
+}
+
+// TestWholeBehindTheEnd: what is behind the declared length would be the last segment's to a device.
+func TestWholeBehindTheEnd(t *testing.T) {
+	var s gso.Segmenter
+	f := frame{kind: packet.GSOTCP4, size: 1000, payload: 3500}
+	p, l4 := f.build(t)
+	b := packet.Of(append(bytes.Clone(p), 1, 2, 3))
+	b.SetGSO(f.kind, 1000)
+	require.NoError(t, b.SetChecksumPartial(l4, 16))
+	out, err := s.Fit(b, false, packet.OffloadChecksum|packet.OffloadTCP4, nil)
+	require.NoError(t, err)
+	assert.Equal(t, p, out[0].Bytes())
+}
+
 // TestWholeTunnel: the outer UDP checksum of a superframe that a device cuts is the pseudo-header's, as Linux has it.
 func TestWholeTunnel(t *testing.T) {
 	var s gso.Segmenter
@@ -421,12 +453,15 @@ func TestBundle(t *testing.T) {
 // TestBundleLong is more than goes into one packet, or into one superframe of Linux's.
 func TestBundleLong(t *testing.T) {
 	s := pools(t, 512)
-	for _, c := range []struct{ size, payload, superframes int }{
-		{1400, 65000, 2},
-		{100, 100 * 65, 2}, // 64 and one
-		{100, 100 * 64, 1},
-		{536, 64000, 2},
-		{9000, 64000, 2},
+	for _, c := range []struct {
+		size, payload, superframes int
+		single                     bool // the last is one datagram
+	}{
+		{1400, 65000, 2, false},
+		{100, 100 * 65, 2, true}, // 64 and one
+		{100, 100 * 64, 1, false},
+		{536, 64000, 2, false},
+		{9000, 64000, 2, true},
 	} {
 		f := frame{kind: packet.GSOTCP4, size: c.size, payload: c.payload, tunnels: []string{"vxlan-sum"}}
 		var all [][]byte
@@ -435,6 +470,8 @@ func TestBundleLong(t *testing.T) {
 		out, err := s.Bundle(b, false, nil)
 		require.NoError(t, err)
 		require.Len(t, out, c.superframes)
+		last := out[len(out)-1]
+		assert.Equal(t, c.single, !last.IsSuperframe(), "one datagram is none")
 		for _, q := range out {
 			require.LessOrEqual(t, q.Len(), 14+65535)
 			if c.size > 1800 {

@@ -150,7 +150,7 @@ func (x *shape) findIPv6(p []byte, at, end, target int) error {
 	}
 	next := at + tunnel.IPv6HeaderLen
 	n := int(binary.BigEndian.Uint16(p[at+v6Length:]))
-	if n == 0 || n > end-next {
+	if n > end-next {
 		return ErrHeaders
 	}
 	x.levels[x.n] = level{ip: at}

@@ -367,7 +367,7 @@ func TestControlBesideTraffic(t *testing.T) {
 					select {
 					case <-stop:
 						return
-					case <-time.After(time.Millisecond):
+					case <-time.After(20 * time.Millisecond):
 					}
 					filter := []*afpacket.Filter{nil, {}}[i%2]
 					assert.NoError(t, errors.Join(d.SetFilter(filter), d.SetSteal([]*afpacket.Filter{nil, {VLANs: []uint16{9}}}[i%2])))

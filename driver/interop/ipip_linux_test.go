@@ -69,6 +69,7 @@ func ipipTraffic(t *testing.T, remote bool, start func(*testing.T, ipipNode)) {
 	culvertIPIP(t, nodes[0])
 	start(t, nodes[1])
 	a, b := nodes[0].pod, nodes[1].pod
+	a.ns.Tool(t, "ping", "-q", "-c", "1", "-w", "20", b.addr.String()) // until all have found each other
 	for _, way := range [][2]host{{a, b}, {b, a}} {
 		from, to := way[0], way[1]
 		pings(t, from, to, ipipMTU)

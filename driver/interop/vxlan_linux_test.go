@@ -30,6 +30,7 @@ func TestVXLAN(t *testing.T) {
 // traffic tries everything in both directions.
 func traffic(t *testing.T, s *overlay.Site) {
 	a, b := host{s.A.Pod, s.A.PodAddr}, host{s.B.Pod, s.B.PodAddr}
+	a.ns.Tool(t, "ping", "-q", "-c", "1", "-w", "20", b.addr.String()) // until all have found each other
 	for _, way := range [][2]host{{a, b}, {b, a}} {
 		from, to := way[0], way[1]
 		pings(t, from, to, overlay.PodMTU)

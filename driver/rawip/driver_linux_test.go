@@ -295,3 +295,41 @@ func writeFile(path, text string) error {
 	_, err = unix.Write(fd, []byte(text))
 	return err
 }
+
+// TestDeviceGoneAndBack: the driver goes on when its device, or the address, is there again.
+func TestDeviceGoneAndBack(t *testing.T) {
+	netnstest.Run(t, func(t *testing.T) {
+		for _, config := range []rawip.Config{{Local: near}, {Device: "dev0"}, {}} {
+			one, two := nodes(t)
+			d := opened(t, one, config)
+			other := opened(t, two, rawip.Config{Local: far})
+			pass := func(from, to driver.Driver, p []byte) {
+				t.Helper()
+				batch := make([]*packet.Buffer, 1)
+				for end := time.Now().Add(patience); ; {
+					require.True(t, time.Now().Before(end), "no packet arrives; %+v, %+v", from.Stats(), to.Stats())
+					_ = from.Queues()[0].Send([]*packet.Buffer{packet.Of(p)})
+					n, err := to.Queues()[0].Receive(batch, 10*time.Millisecond)
+					if err == nil && n == 1 {
+						batch[0].Free()
+						return
+					}
+				}
+			}
+			both := func() {
+				t.Helper()
+				pass(d, other, ipip(near, far, 1, nil))
+				pass(other, d, ipip(far, near, 1, nil))
+			}
+			both()
+			one.IP(t, "link delete dev0")
+			_ = d.Queues()[0].Send([]*packet.Buffer{packet.Of(ipip(near, far, 1, nil))})
+			netnstest.Veth(t,
+				netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
+				netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
+			one.IP(t, "address add 192.0.2.1/24 dev dev0")
+			two.IP(t, "address add 192.0.2.2/24 dev dev1")
+			both()
+		}
+	})
+}

@@ -17,6 +17,7 @@ package runner
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/engine"
+	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/packet"
 )
 
@@ -156,7 +158,7 @@ func (r *Runner) Send(b *packet.Buffer, s engine.Send) (err error) {
 }
 
 // Attach adds a port to the engine and makes a driver its other side. What p leaves open follows the driver, also when that
-// changes: name, MAC address, MTU, offloads; Raw always does. The driver stays the caller's to close, after Detach.
+// changes: name, MAC address, MTU, offloads; Raw always does. Without any MAC address it gets a random one. The driver stays the caller's to close, after Detach.
 func (r *Runner) Attach(d driver.Driver, p engine.Port) (uint32, error) {
 	l := d.Link()
 	up := p.Up
@@ -169,6 +171,9 @@ func (r *Runner) Attach(d driver.Driver, p engine.Port) (uint32, error) {
 	}
 	if p.MAC.IsZero() && !l.Raw {
 		p.MAC = l.MAC
+	}
+	if p.MAC.IsZero() && !l.Raw {
+		p.MAC = randomMAC()
 	}
 	if p.Offloads == 0 {
 		p.Offloads = l.Offloads
@@ -186,6 +191,14 @@ func (r *Runner) Attach(d driver.Driver, p engine.Port) (uint32, error) {
 		}
 	}
 	return port, nil
+}
+
+// randomMAC returns a MAC address of nobody's. The engine would make one of its seed, which other nodes may have as well.
+func randomMAC() (m ethernet.MAC) {
+	_, _ = rand.Read(m[:]) // never fails
+	const group, local = 1, 2
+	m[0] = m[0]&^group | local
+	return m
 }
 
 // Bind is Attach for a port that the engine has already.

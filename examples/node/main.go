@@ -21,6 +21,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/culvert-net/culvert/lab"
@@ -101,7 +102,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 // node runs a script, and then what comes from a console, and returns the exit status.
 func node(name, script string, c lab.Console, verbose bool, stdout, stderr io.Writer) (int, error) {
 	l, err := lab.New(lab.Config{
-		RealTime: true, Drivers: drivers(), Commands: proc.Table{"show": show}, Stdout: stdout, Stderr: stderr,
+		RealTime: true, Drivers: drivers(), Commands: proc.Table{"show": show, "help": help}, Stdout: stdout, Stderr: stderr,
 		Seed: rand.Uint64(), // so that no two nodes give their devices the same MAC addresses
 	})
 	if err != nil {
@@ -125,6 +126,12 @@ func node(name, script string, c lab.Console, verbose bool, stdout, stderr io.Wr
 	}
 	_, failed := l.Run("summary", summary)
 	return status, errors.Join(err, failed, l.Close())
+}
+
+// help is a command for who has not read the usage.
+func help(p *proc.Proc, _ []string) int {
+	p.Printf("%s", strings.TrimSuffix(usage, "\nOptions:\n"))
+	return 0
 }
 
 // console is standard input, with a prompt if somebody sits there.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/afpacket"
+	"github.com/culvert-net/culvert/driver/rawip"
 	"github.com/culvert-net/culvert/driver/runner"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/driver/udp"
@@ -26,17 +27,21 @@ type Culvert struct {
 	// Open opens the drivers to the pod and to the other node.
 	Open func(tb testing.TB, e *End) (pod, wire driver.Driver)
 
-	// Configure makes the engine, which has its ports, the node; nil: a bridge with the pod and a VXLAN device.
+	// Configure makes the engine, which has its ports, the node; nil: as IPIP says, or a bridge with the pod and a VXLAN device.
 	Configure func(tb testing.TB, e *End, n *engine.Engine)
 
 	Run   runner.Config
 	Plain bool // superframes are cut, and none made
+	IPIP  bool // pods are routed through an IPIP tunnel; there is no Ethernet on either side
 }
 
 // Culverts are the usual combinations of drivers.
 func Culverts() []Culvert {
 	return []Culvert{{Label: "culvert afpacket", Open: AFPacket}, {Label: "culvert tap+udp", Open: TAPAndUDP}}
 }
+
+// IPIP is culvert's IPIP on raw sockets, which only another one of it can be at the other end of.
+func IPIP() Culvert { return Culvert{Label: "culvert tun+rawip", Open: TUNAndRawIP, IPIP: true} }
 
 // Name is Subject's.
 func (c Culvert) Name() string { return c.Label }
@@ -66,6 +71,16 @@ func TAPAndUDP(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	return pod, open(tb, e.Node, func() (driver.Driver, error) { return udp.New(udp.Config{Local: e.NodeAddr, Port: e.Port}) })
 }
 
+// TUNAndRawIP makes the pod's eth0 a TUN device, and opens a raw socket in the node's namespace.
+func TUNAndRawIP(tb testing.TB, e *End) (pod, wire driver.Driver) {
+	pod = open(tb, e.Pod, func() (driver.Driver, error) {
+		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TUN, Up: true})
+	})
+	e.AddressPod(tb)
+	e.AddressNode(tb)
+	return pod, open(tb, e.Node, func() (driver.Driver, error) { return rawip.New(rawip.Config{Local: e.NodeAddr}) })
+}
+
 func open(tb testing.TB, ns *netnstest.Namespace, f func() (driver.Driver, error)) (d driver.Driver) {
 	tb.Helper()
 	require.NoError(tb, ns.Do(func() (err error) {
@@ -90,10 +105,14 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 		_, err := r.Attach(d, p)
 		require.NoError(tb, err)
 	}
-	if c.Configure == nil {
-		c.Configure = bridged
+	switch {
+	case c.Configure != nil:
+		c.Configure(tb, e, eng)
+	case c.IPIP:
+		e.configureIPIP(tb, eng)
+	default:
+		e.configure(tb, eng)
 	}
-	c.Configure(tb, e, eng)
 	e.Runner = r
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,8 +128,8 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 	})
 }
 
-// bridged makes the engine a node like Linux's.
-func bridged(tb testing.TB, e *End, n *engine.Engine) {
+// configure makes the engine the node.
+func (e *End) configure(tb testing.TB, n *engine.Engine) {
 	_, err := n.AddBridge(engine.Bridge{Link: engine.Link{Name: "bridge1", Up: true}})
 	require.NoError(tb, err)
 	require.NoError(tb, n.AddAddr(e.Wire, engine.Addr{Prefix: netip.PrefixFrom(e.NodeAddr, 24)}))
@@ -133,6 +152,21 @@ func bridged(tb testing.TB, e *End, n *engine.Engine) {
 			{MAC: e.Far.PodMAC, Dev: "vxlan1", Dst: e.Far.NodeAddr},
 		} {
 			require.NoError(tb, n.AddFDB(f), "%+v", f)
+		}
+	}
+}
+
+// configureIPIP makes the engine the node, a router with an IPIP tunnel.
+func (e *End) configureIPIP(tb testing.TB, n *engine.Engine) {
+	n.SetForwarding(true)
+	require.NoError(tb, n.AddAddr(e.Wire, engine.Addr{Prefix: netip.PrefixFrom(e.NodeAddr, 24)}))
+	_, err := n.AddIPIP(engine.IPIP{
+		Link: engine.Link{Name: "ipip1", MTU: PodMTU, Up: true}, Local: e.NodeAddr, Remote: e.Far.NodeAddr, Device: e.Wire,
+	})
+	require.NoError(tb, err)
+	for dev, pod := range map[string]*End{PodPort: e, "ipip1": e.Far} {
+		for _, p := range []netip.Prefix{netip.PrefixFrom(pod.PodAddr, 32), netip.PrefixFrom(pod.Nobody(), 32)} {
+			require.NoError(tb, n.AddRoute(engine.Route{Prefix: p, Dev: dev}))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
@@ -31,9 +32,10 @@ type TapFunc func(Frame)
 
 // Tap is somebody who looks at a device. Close ends that.
 type Tap struct {
-	node *Node
-	dev  string // or Any
-	f    TapFunc
+	node  *Node
+	dev   string // or Any
+	f     TapFunc
+	match func(Frame) bool // nil: all
 }
 
 // deviceTap is a device that an engine's tap is on.
@@ -41,17 +43,23 @@ type deviceTap struct {
 	node     *Node
 	name     string
 	raw      bool
-	loopback []byte // lo's: a frame to put packets in
+	loopback []byte // lo's: the header that its packets are shown with
+
+	lookers atomic.Pointer[[]*Tap] // who looks at it, for whoever runs the engine
 }
 
 // Tap lets f see what crosses a device from now on, in both directions; [Any] is all devices, those to come included.
-func (n *Node) Tap(dev string, f TapFunc) (*Tap, error) {
+func (n *Node) Tap(dev string, f TapFunc) (*Tap, error) { return n.TapMatching(dev, nil, f) }
+
+// TapMatching is Tap for those frames alone that match takes. In real time match is asked by whoever runs the engine, at any time:
+// so that what nobody wants does not fill the queue to the network's goroutine. f may get others, too.
+func (n *Node) TapMatching(dev string, match func(Frame) bool, f TapFunc) (*Tap, error) {
 	if dev != Any {
 		if _, ok := n.E.Link(dev); !ok {
 			return nil, engine.ErrNotFound
 		}
 	}
-	t := &Tap{node: n, dev: dev, f: f}
+	t := &Tap{node: n, dev: dev, f: f, match: match}
 	n.listeners = append(n.listeners, t)
 	return t, n.retap()
 }
@@ -68,6 +76,9 @@ func (n *Node) retap() error {
 	if n.net.watch == nil && len(n.listeners) == 0 && len(n.taps) == 0 {
 		return nil
 	}
+	for _, t := range n.taps {
+		t.update()
+	}
 	for _, l := range n.E.Links() {
 		wanted := n.net.watch != nil || slices.ContainsFunc(n.listeners, func(t *Tap) bool { return t.dev == Any || t.dev == l.Name })
 		switch tapped := n.taps[l.Name]; {
@@ -78,6 +89,7 @@ func (n *Node) retap() error {
 				binary.BigEndian.PutUint16(t.loopback[ethernet.HeaderLen-2:], ethernet.TypeIPv4)
 			}
 			n.taps[l.Name] = t
+			t.update()
 			if err := n.E.Tap(l.Name, t.see); err != nil {
 				return err
 			}
@@ -89,6 +101,22 @@ func (n *Node) retap() error {
 		}
 	}
 	return nil
+}
+
+// update takes note of who looks at the device.
+func (t *deviceTap) update() {
+	var lookers []*Tap
+	for _, l := range t.node.listeners {
+		if l.dev == Any || l.dev == t.name {
+			lookers = append(lookers, l)
+		}
+	}
+	t.lookers.Store(&lookers)
+}
+
+// wanted reports whether somebody looks at a frame.
+func (t *deviceTap) wanted(f Frame) bool {
+	return t.node.net.watch != nil || slices.ContainsFunc(*t.lookers.Load(), func(l *Tap) bool { return l.match == nil || l.match(f) })
 }
 
 // Retap must be called when a device was added or removed by the engine's own methods.
@@ -112,10 +140,18 @@ func (t *deviceTap) see(index uint32, out bool, packet []byte, now time.Duration
 	switch {
 	case t.node.live == nil:
 		t.seen(index, out, packet, now)
-	case t.node.room():
+	case t.wanted(t.frame(index, out, packet, now)) && t.node.room():
 		packet = bytes.Clone(packet)
 		t.node.later(func() { t.seen(index, out, packet, now) })
 	}
+}
+
+// frame returns what those who look are shown of a packet.
+func (t *deviceTap) frame(index uint32, out bool, packet []byte, now time.Duration) Frame {
+	if t.loopback != nil {
+		packet = slices.Concat(t.loopback, packet)
+	}
+	return Frame{At: now, Node: t.node, Dev: t.node.E.Name(index), Index: index, Out: out, Raw: t.raw, Bytes: packet}
 }
 
 // seen shows a packet. What a device with faults sends is shown when it leaves: see Device.left.
@@ -132,10 +168,8 @@ func (t *deviceTap) show(index uint32, out bool, packet []byte, now time.Duratio
 		if out { // of lo's packets libpcap shows those that it receives (pcap-linux.c, linux_check_direction)
 			return
 		}
-		t.loopback = append(t.loopback[:ethernet.HeaderLen], packet...)
-		packet = t.loopback
 	}
-	f := Frame{At: now, Node: t.node, Dev: t.name, Index: index, Out: out, Raw: t.raw, Bytes: packet}
+	f := t.frame(index, out, packet, now)
 	if t.node.net.watch != nil {
 		t.node.net.watch(f)
 	}

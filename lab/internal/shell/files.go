@@ -142,6 +142,11 @@ func (s *Shells) external(p *proc.Proc, args []string) int {
 	case !strings.Contains(textTools, " "+name+" "):
 		return s.notFound(p, name)
 	}
+	return s.tool(p, args)
+}
+
+// tool runs one of the machine's commands.
+func (s *Shells) tool(p *proc.Proc, args []string) int {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return s.notFound(p, args[0])

@@ -41,6 +41,7 @@ var internals = map[string]internal{
 	"__lab_piped":   (*shell).piped,
 	"__lab_file":    (*shell).file,
 	"__lab_checked": (*shell).checked,
+	"__lab_printf":  (*shell).printf,
 	"__lab_random":  (*shell).randomNumber,
 	"__lab_number":  (*shell).number,
 	"__lab_srandom": (*shell).randomNumber,
@@ -461,6 +462,16 @@ func (sh *shell) checked(ctx context.Context, hc interp.HandlerContext, args []s
 		return interp.ExitStatus(1)
 	}
 	return nil
+}
+
+// printf is the machine's command, which knows formats that the interpreter's builtin does not.
+func (sh *shell) printf(_ context.Context, hc interp.HandlerContext, args []string) error {
+	p := sh.process(hc, "printf")
+	status := sh.tool(p, append([]string{"printf"}, args...))
+	if err := flushed(hc.Stdout); err != nil {
+		status = p.Fail(1, "printf: write error: %s", words.Strerror(err))
+	}
+	return exitStatus(status)
 }
 
 // number prints its argument, a number of arithmetic, in decimal.

@@ -242,6 +242,9 @@ func (t *session) line(prompt string) (string, error) {
 	t.proc.Printf("%s", prompt)
 	for t.isOver() || len(t.lines) == 0 {
 		if t.isOver() || t.eof {
+			if prompt != "" {
+				t.proc.Printf("\n")
+			}
 			return "", errOver
 		}
 		if err := t.proc.Wait(proc.Forever, &t.came); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -302,7 +303,12 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 		return ended, err
 	}
 	switch args[0] {
-	case "echo", "printf":
+	case "printf":
+		if len(args) > 1 && beyondPrintf.MatchString(args[1]) {
+			return append([]string{"__lab_printf"}, args[1:]...), nil
+		}
+		fallthrough
+	case "echo":
 		if _, ok := interp.HandlerCtx(ctx).Stdout.(*checked); ok {
 			return append([]string{"__lab_checked"}, args...), nil
 		}
@@ -322,6 +328,10 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 		return sh.source(ctx, args), nil
 	case "command":
 		return sh.commandBuiltin(args), nil
+	case "help":
+		if sh.sys.Table["help"] != nil { // rather than the interpreter's
+			return append([]string{"/usr/sbin/help"}, args[1:]...), nil
+		}
 	case "type":
 		if len(args) == 2 && sh.sys.Table[args[1]] != nil {
 			return []string{"echo", args[1], "is", "/usr/sbin/" + args[1]}, nil
@@ -329,6 +339,9 @@ func (sh *shell) call(ctx context.Context, args []string) ([]string, error) {
 	}
 	return args, nil
 }
+
+// beyondPrintf finds the formats that the interpreter's printf has not got: precisions, widths that are arguments, %e, %g and %q.
+var beyondPrintf = regexp.MustCompile(`%[-+ #0]*(\*|[0-9]*\.|[0-9]*[eEgGaAq])`)
 
 // ends returns an error that ends the script before its next command, or a command that ends the shell that it is for.
 func (sh *shell) ends(hc interp.HandlerContext) ([]string, error) {

@@ -5,7 +5,7 @@ wait
 sleep 100 &
 kill %1; wait %1; echo "killed: $?"
 (exit 3) & wait $!; echo "status: $?"
-for i in 3 1 2; do (sleep 0.$i; echo "slept $i" | cat) & done
+for i in 3 1 2; do (sleep 0.$((3 * i)); echo "slept $i" | cat) & done
 wait
 timeout 0.1 sleep 10; echo "timeout: $?"
 f() { sleep 0.1; echo "in the background: $1"; return 4; }

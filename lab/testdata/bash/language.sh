@@ -36,3 +36,5 @@ echo q | grep z || echo "none"
 (exit 0)
 echo q | grep -q z
 echo "not reached"
+printf '%.2f|%5.1f|%.3s|%-6.2s|%*d|%e\n' 3.14159 2.55 abcdef abcdef 5 42 1234.5
+printf 'a%.0s' 1 2 3; echo

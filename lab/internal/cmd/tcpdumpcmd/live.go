@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-net/culvert/engine"
@@ -28,6 +29,7 @@ type device struct {
 	link    linkType
 	queue   []packet
 	arrived proc.Event
+	filter  atomic.Pointer[pcapfilter.Filter] // nil: the capture has not begun
 }
 
 // openDevice begins to look at c's device.
@@ -50,7 +52,7 @@ func openDevice(c *capture) (*device, error) {
 			d.link = linkEthernet
 		}
 	}
-	tap, err := c.p.Node.Tap(name, d.see)
+	tap, err := c.p.Node.TapMatching(name, d.wants, d.see)
 	d.tap = tap
 	return d, err
 }
@@ -65,16 +67,35 @@ func firstDevice(n *network.Node) string {
 	return network.Any
 }
 
-// see is the tap: it keeps what the filter takes. Until the capture has begun, it has none.
-func (d *device) see(f network.Frame) {
-	if d.c.filter == nil || len(d.queue) >= maxQueue {
-		return
+// begin lets the filter be asked from now on.
+func (d *device) begin(f *pcapfilter.Filter) { d.filter.Store(f) }
+
+// wants reports whether the filter takes a frame; at any time, by any goroutine.
+func (d *device) wants(f network.Frame) bool {
+	filter := d.filter.Load()
+	if filter == nil {
+		return false
 	}
+	k := d.packet(f)
+	return filter.Match(pcapfilter.Packet{Bytes: k.bytes, WireLen: k.wireLen, Out: k.out})
+}
+
+// packet returns a frame as the capture has it.
+func (d *device) packet(f network.Frame) packet {
 	k := packet{at: d.c.p.Date(f.At), bytes: f.Bytes, wireLen: len(f.Bytes), out: f.Out, device: f.Dev}
 	if d.link == linkCooked {
 		k.bytes = cook(f)
 		k.wireLen = len(k.bytes)
 	}
+	return k
+}
+
+// see is the tap: it keeps what the filter takes. Until the capture has begun, it has none.
+func (d *device) see(f network.Frame) {
+	if d.c.filter == nil || len(d.queue) >= maxQueue {
+		return
+	}
+	k := d.packet(f)
 	if !d.c.matches(k) {
 		return
 	}

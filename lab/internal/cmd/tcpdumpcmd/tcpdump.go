@@ -27,6 +27,7 @@ type capture struct {
 	write  *writer // nil: packets are printed
 
 	taken, matched int
+	lost           uint64 // by the network when the capture began
 }
 
 // source is where packets come from. next returns io.EOF when there are no more.
@@ -49,7 +50,7 @@ func run(p *proc.Proc, args []string) int {
 		p.Printf("%s\n", version)
 		return 0
 	}
-	c := &capture{p: p, o: o}
+	c := &capture{p: p, o: o, lost: p.Sys.Net.Lost()}
 	src, err := c.open()
 	if err != nil {
 		return p.Fail(1, "%v", err)
@@ -90,6 +91,9 @@ func (c *capture) runOn(src source) (status int) {
 				status = c.p.Fail(1, "tcpdump: %s: %s", c.o.write, words.Strerror(err))
 			}
 		}()
+	}
+	if d, live := src.(*device); live {
+		d.begin(c.filter)
 	}
 	c.greet()
 	for err == nil {
@@ -173,8 +177,8 @@ func (c *capture) end(err error) int {
 		return c.p.Killed(err)
 	}
 	if c.o.read == "" {
-		fmt.Fprintf(c.p.Stderr, "%d packet%s captured\n%d packet%s received by filter\n0 packets dropped by kernel\n",
-			c.taken, plural(c.taken), c.matched, plural(c.matched))
+		fmt.Fprintf(c.p.Stderr, "%d packet%s captured\n%d packet%s received by filter\n%d packets dropped by kernel\n",
+			c.taken, plural(c.taken), c.matched, plural(c.matched), c.p.Sys.Net.Lost()-c.lost)
 	}
 	return 0
 }
