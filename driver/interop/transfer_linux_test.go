@@ -120,6 +120,25 @@ func (all transfers) goOn(t *testing.T, what string) {
 	t.Logf("%s: goes on after %v", what, time.Since(start).Round(time.Millisecond))
 }
 
+// farther returns a function that reports whether all have brought over some MiB since.
+func (all transfers) farther() func(t *testing.T) bool {
+	const some = 4 << 20 / transferChunk
+	start, wants := time.Now(), make([]int64, len(all))
+	for i, x := range all {
+		wants[i] = x.got.Load() + some
+	}
+	return func(t *testing.T) bool {
+		t.Helper()
+		require.Less(t, time.Since(start), endurance, "the transfers have come to a stop")
+		for i, x := range all {
+			if x.got.Load() < wants[i] {
+				return false
+			}
+		}
+		return true
+	}
+}
+
 // end ends all, and checks that all that was sent has arrived.
 func (all transfers) end(t *testing.T) {
 	t.Helper()
