@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
@@ -111,7 +112,7 @@ func (e *errorQueue) read(fd int) error {
 // take takes the error that was read.
 func (e *errorQueue) take() {
 	var why *unix.SockExtendedErr
-	local := e.o.s.d.local
+	local := e.o.s.d.base.Local
 	for control := e.batch.Control(0); ; {
 		h, data, rest := sockets.NextControl(control)
 		if h == nil {
@@ -142,7 +143,7 @@ func (e *errorQueue) take() {
 	case originICMP:
 		e.report(local, name.Addr, name.Port, e.quote[:min(n, quoted)], why.Info)
 	case originLocal: // about the message in hand, as the kernel quotes nothing then
-		m := &e.o.s.messages[e.o.from]
+		m := &e.o.s.messages[e.o.outgoing.From]
 		d := &e.o.s.datagrams[m.start.datagram]
 		p := e.o.s.payloads[d.first]
 		e.report(d.src, d.dst, order(d.port), p[:min(len(p), quoted)], why.Info)
@@ -153,7 +154,7 @@ func (e *errorQueue) take() {
 // has a port in network byte order.
 func (e *errorQueue) report(src, dst [4]byte, port uint16, payload []byte, mtu uint32) {
 	s := e.o.s
-	b := s.d.pool.Get()
+	b := s.d.base.Pool.Get()
 	if b == nil {
 		return
 	}
@@ -166,9 +167,9 @@ func (e *errorQueue) report(src, dst [4]byte, port uint16, payload []byte, mtu u
 	quote := p[front:]
 	copy(quote[headers:], payload)
 	h := header{src: src, dst: dst, port: e.o.port, toPort: order(port), ttl: ipv4.DefaultTTL}
-	h.put((*[headers]byte)(quote), int(min(mtu, maxPacket))-headers+1) // how long it was is not told: longer than that
+	h.put((*[headers]byte)(quote), int(min(mtu, ipsocket.MaxPacket))-headers+1) // how long it was is not told: longer than that
 	f := ipv4.Fields{TTL: ipv4.DefaultTTL, Protocol: ipv4.ProtocolICMP, Src: dst, Dst: src, Flags: ipv4.DontFragment}
 	_, _ = f.Put(p, icmp.HeaderLen+len(quote)) // sized for it
-	icmp.FragmentationNeeded(uint16(min(mtu, maxPacket))).AppendError(p[:ipv4.HeaderLen], quote)
+	icmp.FragmentationNeeded(uint16(min(mtu, ipsocket.MaxPacket))).AppendError(p[:ipv4.HeaderLen], quote)
 	s.q.rx.report(b)
 }
