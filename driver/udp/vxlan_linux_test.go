@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/udp"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
@@ -35,10 +36,7 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-const (
-	patience = 10 * time.Second // for what must happen
-	mss      = 1450             // MTU of a VXLAN device over Ethernet
-)
+const mss = 1450 // MTU of a VXLAN device over Ethernet
 
 // variant is how the tunnels are made.
 type variant struct {
@@ -95,7 +93,7 @@ func newNetwork(t *testing.T, v variant) *network {
 		n.vxlan(t, side, i+1, v)
 	}
 	v.config.Port = v.port
-	n.driver = open(t, n.node, v.config)
+	n.driver = nodes.Open(t, n.node, udp.New, v.config)
 	n.engine = newEngine(t, n.driver, v)
 	return n
 }
@@ -221,7 +219,7 @@ func ping(t *testing.T, ns *netnstest.Namespace, to string, size int, df bool) {
 		if _, err := icmp.Echo(uint16(size), 1).Put(message, message[icmp.HeaderLen:]); err != nil {
 			return err
 		}
-		for end := time.Now().Add(patience); time.Now().Before(end); {
+		for end := time.Now().Add(nodes.Patience); time.Now().Before(end); {
 			addr := &unix.SockaddrInet4{Addr: netip.MustParseAddr(to).As4()}
 			if err := unix.Sendto(fd, message, 0, addr); err != nil && !strings.Contains(err.Error(), "unreachable") {
 				return err
@@ -268,7 +266,7 @@ func (n *network) datagrams(t *testing.T) {
 		want := make([]byte, size)
 		r := rand.NewChaCha8([32]byte{byte(i)})
 		_, _ = r.Read(want)
-		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(nodes.Patience)))
 		_, err := client.WriteTo(want, server.LocalAddr())
 		require.NoError(t, err)
 		m, _, err := client.ReadFrom(buf)
@@ -314,7 +312,7 @@ func (n *network) streams(t *testing.T) {
 	}()
 	var c net.Conn
 	require.NoError(t, n.left.Do(func() (err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), nodes.Patience)
 		defer cancel()
 		c, err = new(net.Dialer).DialContext(ctx, "tcp4", listener.Addr().String())
 		return err
@@ -330,7 +328,7 @@ func (n *network) streams(t *testing.T) {
 // exchange sends size bytes that follow from the seed, and returns the sum of what the other side sends.
 func exchange(c net.Conn, seed byte, size int64) ([]byte, error) {
 	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(6 * patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(6 * nodes.Patience)); err != nil {
 		return nil, err
 	}
 	sent := make(chan error, 1)
