@@ -24,6 +24,7 @@ import (
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	codec "github.com/culvert-net/culvert/udp"
@@ -125,7 +126,7 @@ func TestHeadersThatAreSent(t *testing.T) {
 		for _, local := range []netip.Addr{{}, near} {
 			one, two := nodes.New(t)
 			d := nodes.Opened(t, one, udp.New, udp.Config{Local: local, Port: discard})
-			listenUDP(t, two, "192.0.2.2:9") // nobody is to refuse them
+			traffic.ListenUDP(t, two, "192.0.2.2:9") // nobody is to refuse them
 			wire := two.Socket(t, "dev1")
 			ports := map[uint16]uint16{}
 			for _, f := range []fields{
@@ -158,8 +159,8 @@ func TestHeadersThatAreMade(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		one, two := nodes.New(t)
 		d := nodes.Opened(t, one, udp.New, udp.Config{Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:4711")
-		raw, err := c.(*net.UDPConn).SyscallConn()
+		c := traffic.ListenUDP(t, two, "192.0.2.2:4711")
+		raw, err := c.SyscallConn()
 		require.NoError(t, err)
 		require.NoError(t, raw.Control(func(fd uintptr) {
 			assert.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, 7))
@@ -210,8 +211,8 @@ func TestFragmentsAreJoined(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		one, two := nodes.New(t)
 		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:9")
-		require.NoError(t, c.(*net.UDPConn).SetReadBuffer(4<<20))
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		require.NoError(t, c.SetReadBuffer(4<<20))
 		whole := fields{source: 40000, ttl: 64, size: 3000}.packet(t).Bytes()
 		parts := func() []*packet.Buffer { return fragments(t, whole, 576) }
 		arrives := func(name string) {
@@ -368,6 +369,24 @@ func TestPathMTU(t *testing.T) {
 	})
 }
 
+// allArrive sends a batch of long datagrams, which can be merged, from a new driver to a socket.
+func allArrive(t *testing.T, d *udp.Driver, c *net.UDPConn) {
+	t.Helper()
+	const packets, size = 40, 1200
+	var batch []*packet.Buffer
+	for range packets {
+		batch = append(batch, fields{source: 40000, ttl: 64, size: size}.packet(t))
+	}
+	require.NoError(t, d.Queues()[0].Send(batch))
+	got := make([]byte, 1<<16)
+	for range packets {
+		n, err := c.Read(got)
+		require.NoError(t, err)
+		require.Equal(t, size, n)
+	}
+	assert.EqualValues(t, packets, d.Stats().TxPackets)
+}
+
 // TestMergedIsRefused: what the kernel refuses merged, since the route takes no more, goes out unmerged, and in fragments.
 func TestMergedIsRefused(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
@@ -377,21 +396,8 @@ func TestMergedIsRefused(t *testing.T) {
 		if !d.GSO() {
 			netnstest.Missing(t, "UDP_SEGMENT (Linux 4.18)")
 		}
-		c := listenUDP(t, two, "192.0.2.2:9")
-		const packets = 40
-		var batch []*packet.Buffer
-		for range packets {
-			batch = append(batch, fields{source: 40000, ttl: 64, size: 1200}.packet(t))
-		}
-		require.NoError(t, d.Queues()[0].Send(batch))
-		got := make([]byte, 1<<16)
-		for range packets {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(nodes.Patience)))
-			n, _, err := c.ReadFrom(got)
-			require.NoError(t, err)
-			require.Equal(t, 1200, n)
-		}
-		assert.EqualValues(t, packets, d.Stats().TxPackets)
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		allArrive(t, d, c)
 		assert.True(t, d.GSO(), "smaller ones can be merged")
 	})
 }
@@ -403,20 +409,8 @@ func TestWithoutChecksumOffload(t *testing.T) {
 		one, two := nodes.New(t)
 		one.Tool(t, "ethtool", "-K", "dev0", "tx", "off")
 		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:9")
-		const packets = 40
-		var batch []*packet.Buffer
-		for range packets {
-			batch = append(batch, fields{source: 40000, ttl: 64, size: 1200}.packet(t))
-		}
-		require.NoError(t, d.Queues()[0].Send(batch))
-		got := make([]byte, 1<<16)
-		for range packets {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(nodes.Patience)))
-			n, _, err := c.ReadFrom(got)
-			require.NoError(t, err)
-			require.Equal(t, 1200, n)
-		}
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		allArrive(t, d, c)
 		assert.Equal(t, d.GSO(), d.Faults().GSO == 0)
 		t.Logf("merged: %t", d.GSO())
 	})
@@ -432,7 +426,7 @@ func TestDeviceGoneAndBack(t *testing.T) {
 			batch := make([]*packet.Buffer, 1)
 			both := func(when string) {
 				t.Helper()
-				c := listenUDP(t, two, "192.0.2.2:9")
+				c := traffic.ListenUDP(t, two, "192.0.2.2:9")
 				defer func() { _ = c.Close() }()
 				buf := make([]byte, 100)
 				for end := time.Now().Add(nodes.Patience); ; {

@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/packet"
 )
 
@@ -26,7 +25,7 @@ func Benchmark(b *testing.B, one, two driver.Driver, packets [][]byte, receive b
 	}
 	batch := make([]*packet.Buffer, driver.BatchSize)
 	b.ReportAllocs()
-	before := processor(b)
+	before := traffic.Processor(b)
 	for i := 0; b.Loop(); i++ {
 		for j := range batch {
 			batch[j] = pool.Get()
@@ -36,7 +35,7 @@ func Benchmark(b *testing.B, one, two driver.Driver, packets [][]byte, receive b
 	}
 	seconds, sent := b.Elapsed().Seconds(), float64(one.Stats().TxPackets)
 	b.ReportMetric(sent/seconds/1000, "kpps-sent")
-	b.ReportMetric(float64(processor(b)-before)/sent, "cpu-ns/packet")
+	b.ReportMetric(float64(traffic.Processor(b)-before)/sent, "cpu-ns/packet")
 	if err := errors.Join(one.Close(), two.Close()); err != nil {
 		b.Fatal(err)
 	}
@@ -55,15 +54,4 @@ func count(d driver.Driver) (total uint64) {
 		total += uint64(n)
 		packet.FreeBatch(batch[:n])
 	}
-}
-
-// processor returns the time that the process has had of processors, in nanoseconds: it says more than the clock where others are at work,
-// too. What the kernel does in interrupts counts for whom they interrupt.
-func processor(tb testing.TB) int64 {
-	tb.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		tb.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }
