@@ -6,7 +6,6 @@ package rawip
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -14,31 +13,23 @@ import (
 	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/driver/internal/ring"
 	"github.com/culvert-net/culvert/icmp"
-	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 )
 
-const errorControl = 128 // bytes: the error with who sent it, 16+16+16 with its header
-
 // receiver is the receiving half of a queue.
 type receiver struct {
 	ipsocket.Receiver
-	q       *queue
-	errs    *sockets.Batch
-	quote   []byte
-	readErr func(fd int) error
-	faulty  atomic.Bool // the error queue may have something
+	q      *queue
+	errs   ipsocket.ErrorQueue
+	faulty atomic.Bool // the error queue may have something
 }
 
 // open makes the receiver of a socket, which it owns from then on.
 func (r *receiver) open(q *queue, fd int) error {
 	r.q = q
-	r.errs = sockets.NewBatch(1, true, errorControl)
-	r.quote = make([]byte, icmp.MaxQuote)
-	r.errs.Set(0, r.quote)
-	r.readErr = r.readErrors
+	r.errs.Init(icmp.MaxQuote, r.takeError)
 	return r.Open(q.d.base, fd, ring.Config{Share: q.d.config.Queues}, r, q.tx.write)
 }
 
@@ -56,7 +47,7 @@ func (r *receiver) Fails(errno unix.Errno) bool {
 // Others implements [ipsocket.Unpacker].
 func (r *receiver) Others() {
 	if r.faulty.Swap(false) {
-		_ = r.Conn.Control(r.readErr) // closed: nothing to read
+		r.errs.Drain(r.Conn)
 	}
 }
 
@@ -92,39 +83,9 @@ func (r *receiver) mark(b *packet.Buffer) bool {
 	return in.Mark(b, header, r.q.d.base.InnerMTU(), 0)
 }
 
-// readErrors reads the error queue.
-func (r *receiver) readErrors(fd int) error {
-	for {
-		if _, errno := r.errs.ReceiveErrors(uintptr(fd), 1); errno != 0 {
-			return nil
-		}
-		r.takeError()
-	}
-}
-
-// takeError makes an ICMP packet of the error that was read.
-func (r *receiver) takeError() {
-	var why *unix.SockExtendedErr
-	var from [4]byte
-	const (
-		errorLen   = int(unsafe.Sizeof(unix.SockExtendedErr{}))
-		addrAt     = errorLen + 4 // sin_addr of the struct sockaddr_in behind it (SO_EE_OFFENDER)
-		originICMP = 2            // SO_EE_ORIGIN_ICMP of include/uapi/linux/errqueue.h
-	)
-	for control := r.errs.Control(0); ; {
-		h, data, rest := sockets.NextControl(control)
-		if h == nil {
-			break
-		}
-		control = rest
-		if h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVERR && len(data) >= addrAt+4 {
-			why = (*unix.SockExtendedErr)(unsafe.Pointer(unsafe.SliceData(data)))
-			from = [4]byte(data[addrAt:])
-		}
-	}
-	n, _ := r.errs.Received(0)
-	n = min(n, len(r.quote))
-	if why == nil || why.Origin != originICMP || n < ipv4.HeaderLen {
+// takeError makes an ICMP packet of an error.
+func (r *receiver) takeError(why *ipsocket.SendError) {
+	if why.Origin != ipsocket.OriginICMP || len(why.Quote) < ipv4.HeaderLen {
 		return
 	}
 	f, ok := icmpOf(why)
@@ -136,7 +97,7 @@ func (r *receiver) takeError() {
 		r.Counts.Dropped.Add(1)
 		return
 	}
-	if !report(b, f, from, r.quote[:n]) {
+	if !report(b, f, why.Offender, why.Quote) {
 		b.Free()
 		r.Counts.Dropped.Add(1)
 		return
@@ -145,7 +106,7 @@ func (r *receiver) takeError() {
 }
 
 // icmpOf returns the header of the ICMP message that was the error.
-func icmpOf(why *unix.SockExtendedErr) (icmp.Fields, bool) {
+func icmpOf(why *ipsocket.SendError) (icmp.Fields, bool) {
 	switch why.Type {
 	case icmp.TypeUnreachable:
 		if why.Code == icmp.CodeFragmentationNeeded {
