@@ -306,7 +306,9 @@ func (e *Encapsulator) putChecksum(b *packet.Buffer, ip []byte) {
 	frame := ip[OverheadIP:]
 	header := ip[ipv4.HeaderLen:OverheadIP]
 	pseudo := checksum.Add(e.pseudo, binary.BigEndian.Uint16(header[4:])) // with the length
-	if b.IsSuperframe() {                                                 // whoever cuts it computes one for each segment (udp_set_csum in net/ipv4/udp.c)
+
+	// For a superframe whoever cuts it computes one for each segment (udp_set_csum in net/ipv4/udp.c).
+	if b.IsSuperframe() {
 		binary.BigEndian.PutUint16(header[6:], pseudo)
 		return
 	}

@@ -47,21 +47,33 @@ func received(ns *netnstest.Namespace, device string) (uint64, error) {
 // flows is how many flows the packets of a load belong to.
 const flows = 64
 
-// podFrames are 64-byte frames (their frame check sequence included) between pods, one of each flow. They are for an address that
-// the pod has not got, so that no socket's work is measured.
-func podFrames(tb testing.TB, from, to *overlay.End) (frames [][]byte) {
+// podFrames are 64-byte frames (their frame check sequence included) between pods, one of each flow, or as long IP packets if raw.
+// They are for an address that the pod has not got, so that no socket's work is measured.
+func podFrames(tb testing.TB, from, to *overlay.End, raw bool) (frames [][]byte) {
 	const size = 60
 	for n := range flows {
-		f := udpFrame(tb, from.PodMAC, to.PodMAC, from.PodAddr, netip.AddrFrom4([4]byte{10, 244, 9, 9}), uint16(10_000+n), 9,
-			make([]byte, size-42))
+		f := udpFrame(tb, from.PodMAC, to.PodMAC, from.PodAddr, to.Nobody(), uint16(10_000+n), 9, make([]byte, size-42))
+		if raw {
+			f = f[ethernet.HeaderLen:]
+		}
 		frames = append(frames, f)
 	}
 	return frames
 }
 
-// wireFrames are podFrames in VXLAN, as the other node sends them.
-func wireFrames(tb testing.TB, from, to *overlay.End) (frames [][]byte) {
-	for n, inner := range podFrames(tb, from, to) {
+// wireFrames are podFrames in VXLAN, or in IPIP, as the other node sends them.
+func wireFrames(tb testing.TB, from, to *overlay.End, inIPIP bool) (frames [][]byte) {
+	for n, inner := range podFrames(tb, from, to, inIPIP) {
+		if inIPIP {
+			f, err := ethernet.Fields{Dst: to.NodeMAC, Src: from.NodeMAC, EtherType: ethernet.TypeIPv4}.Append(nil)
+			require.NoError(tb, err)
+			f, err = ipv4.Fields{
+				TTL: 64, Protocol: ipv4.ProtocolIPIP, Src: from.NodeAddr.As4(), Dst: to.NodeAddr.As4(),
+			}.Append(f, len(inner))
+			require.NoError(tb, err)
+			frames = append(frames, append(f, inner...))
+			continue
+		}
 		b, err := vxlan.Fields{VNI: overlay.VNI}.Append(nil)
 		require.NoError(tb, err)
 		f := udpFrame(tb, from.NodeMAC, to.NodeMAC, from.NodeAddr, to.NodeAddr, uint16(40_000+n), from.Port, append(b, inner...))

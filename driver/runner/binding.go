@@ -77,10 +77,10 @@ func (r *Runner) stopPort(b *binding) {
 // receive forwards what a queue receives.
 func (b *binding) receive(q driver.Queue, w *worker) {
 	batch := make([]*packet.Buffer, b.r.config.Batch)
-	var backoff time.Duration
-	last := b.r.Now()
+	tick := tickAfter{r: b.r}
+	var backoff, last time.Duration
 	for !b.stopped.Load() {
-		wait := driver.Forever
+		wait := tick.wait()
 		if poll := b.r.config.Poll; poll < 0 || poll > 0 && b.r.Now()-last < poll {
 			wait = 0
 		}
@@ -88,17 +88,53 @@ func (b *binding) receive(q driver.Queue, w *worker) {
 		if n > 0 {
 			last = b.r.Now()
 			w.Process(b.port, batch[:n], last)
-			b.r.wakeAt(last + tickEvery)
 			backoff = 0
 		}
+		tick.received(n > 0)
 		if err != nil {
 			b.failed(err)
 			if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+				tick.ask()
 				return
 			}
 			backoff = min(max(2*backoff, time.Millisecond), maxBackoff)
 			b.pause(backoff)
 		}
+	}
+	tick.ask()
+}
+
+// tickAfter asks for Tick after packets: when none has come for tickEvery, or they have been coming for so long. To wake the goroutine
+// that ticks for each packet would take longer than the packet.
+type tickAfter struct {
+	r     *Runner
+	due   bool
+	since time.Duration // of the first packet since Tick was asked for
+}
+
+// wait returns how long to wait for packets.
+func (t *tickAfter) wait() time.Duration {
+	if t.due {
+		return tickEvery
+	}
+	return driver.Forever
+}
+
+// received is told whether packets have come.
+func (t *tickAfter) received(any bool) {
+	switch {
+	case any && !t.due:
+		t.due, t.since = true, t.r.Now()
+	case t.due && t.r.Now()-t.since >= tickEvery:
+		t.ask()
+	}
+}
+
+// ask asks for Tick, if packets have come.
+func (t *tickAfter) ask() {
+	if t.due {
+		t.due = false
+		t.r.wakeAt(t.r.Now())
 	}
 }
 

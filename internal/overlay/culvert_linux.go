@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/afpacket"
+	"github.com/culvert-net/culvert/driver/rawip"
 	"github.com/culvert-net/culvert/driver/runner"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/driver/udp"
@@ -28,12 +29,16 @@ type Culvert struct {
 
 	Run   runner.Config
 	Plain bool // superframes are cut, and none made
+	IPIP  bool // pods are routed through an IPIP tunnel; there is no Ethernet on either side
 }
 
 // Culverts are the usual combinations of drivers.
 func Culverts() []Culvert {
 	return []Culvert{{Label: "culvert afpacket", Open: AFPacket}, {Label: "culvert tap+udp", Open: TAPAndUDP}}
 }
+
+// IPIP is culvert's IPIP on raw sockets, which only another one of it can be at the other end of.
+func IPIP() Culvert { return Culvert{Label: "culvert tun+rawip", Open: TUNAndRawIP, IPIP: true} }
 
 // Name is Subject's.
 func (c Culvert) Name() string { return c.Label }
@@ -55,6 +60,16 @@ func TAPAndUDP(tb testing.TB, e *End) (pod, wire driver.Driver) {
 	e.AddressPod(tb)
 	e.AddressNode(tb)
 	return pod, open(tb, e.Node, func() (driver.Driver, error) { return udp.New(udp.Config{Local: e.NodeAddr, Port: e.Port}) })
+}
+
+// TUNAndRawIP makes the pod's eth0 a TUN device, and opens a raw socket in the node's namespace.
+func TUNAndRawIP(tb testing.TB, e *End) (pod, wire driver.Driver) {
+	pod = open(tb, e.Pod, func() (driver.Driver, error) {
+		return tuntap.New(tuntap.Config{Name: Eth0, Kind: tuntap.TUN, Up: true})
+	})
+	e.AddressPod(tb)
+	e.AddressNode(tb)
+	return pod, open(tb, e.Node, func() (driver.Driver, error) { return rawip.New(rawip.Config{Local: e.NodeAddr}) })
 }
 
 func open(tb testing.TB, ns *netnstest.Namespace, f func() (driver.Driver, error)) (d driver.Driver) {
@@ -81,7 +96,11 @@ func (c Culvert) Start(tb testing.TB, e *End) {
 		_, err := r.Attach(d, p)
 		require.NoError(tb, err)
 	}
-	e.configure(tb, eng)
+	if c.IPIP {
+		e.configureIPIP(tb, eng)
+	} else {
+		e.configure(tb, eng)
+	}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
@@ -120,6 +139,21 @@ func (e *End) configure(tb testing.TB, n *engine.Engine) {
 			{MAC: e.Far.PodMAC, Dev: "vxlan1", Dst: e.Far.NodeAddr},
 		} {
 			require.NoError(tb, n.AddFDB(f), "%+v", f)
+		}
+	}
+}
+
+// configureIPIP makes the engine the node, a router with an IPIP tunnel.
+func (e *End) configureIPIP(tb testing.TB, n *engine.Engine) {
+	n.SetForwarding(true)
+	require.NoError(tb, n.AddAddr(e.Wire, engine.Addr{Prefix: netip.PrefixFrom(e.NodeAddr, 24)}))
+	_, err := n.AddIPIP(engine.IPIP{
+		Link: engine.Link{Name: "ipip1", MTU: PodMTU, Up: true}, Local: e.NodeAddr, Remote: e.Far.NodeAddr, Device: e.Wire,
+	})
+	require.NoError(tb, err)
+	for dev, pod := range map[string]*End{PodPort: e, "ipip1": e.Far} {
+		for _, p := range []netip.Prefix{netip.PrefixFrom(pod.PodAddr, 32), netip.PrefixFrom(pod.Nobody(), 32)} {
+			require.NoError(tb, n.AddRoute(engine.Route{Prefix: p, Dev: dev}))
 		}
 	}
 }

@@ -79,6 +79,9 @@ func newEnd(tb testing.TB, c Config, i byte) End {
 	}
 }
 
+// Nobody is an address that leads to the pod, who has not got it.
+func (e *End) Nobody() netip.Addr { return netip.AddrFrom4([4]byte{10, 245, 0, e.PodMAC[5]}) }
+
 // CablePod joins the pod to its node by a veth pair.
 func (e *End) CablePod(tb testing.TB) {
 	netnstest.Veth(tb,
