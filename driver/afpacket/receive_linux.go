@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/count"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/internal/vnethdr"
@@ -36,8 +37,7 @@ type queue struct {
 	next *rx        // takes the place of the input's socket
 	news atomic.Bool
 
-	rxPackets, rxBytes, rxDropped, rxErrors atomic.Uint64
-	txPackets, txBytes, txDropped, txErrors atomic.Uint64
+	received, sent count.Packets
 }
 
 // input is what Receive works with; its lock is held by the one that runs.
@@ -142,7 +142,7 @@ func (q *queue) close() {
 	q.adopt()
 	q.life.Lock()
 	defer q.life.Unlock()
-	q.rxDropped.Add(q.in.rx.drops())
+	q.received.Dropped.Add(q.in.rx.drops())
 	q.in.rx.close()
 	q.in.rx = nil
 	_ = q.wake.Close()
@@ -188,7 +188,7 @@ func (q *queue) adopt() {
 	}
 	q.life.Lock()
 	defer q.life.Unlock()
-	q.rxDropped.Add(q.in.rx.drops())
+	q.received.Dropped.Add(q.in.rx.drops())
 	q.in.rx.close()
 	q.in.rx, q.next = q.next, nil
 	q.news.Store(false)
@@ -217,8 +217,7 @@ func (q *queue) take(batch []*packet.Buffer) int {
 		}
 	}
 	packet.FreeBatch(batch[n:got])
-	q.rxPackets.Add(uint64(n))
-	q.rxBytes.Add(uint64(bytes))
+	q.received.Pass(n, bytes)
 	return n
 }
 
@@ -250,7 +249,7 @@ func (q *queue) discard() {
 		_, _ = q.in.long.Receive(uintptr(r.fd), 1)
 	}
 	r.give()
-	q.rxDropped.Add(1)
+	q.received.Dropped.Add(1)
 }
 
 // copy copies the next frame and what is known about it into b, which is empty and stays so if it reports false.
@@ -258,14 +257,14 @@ func (q *queue) copy(b *packet.Buffer) bool {
 	r := q.in.rx
 	h := r.header(r.at)
 	defer r.give()
-	fault := &q.rxErrors
+	fault := &q.received.Errors
 	ok := false
 	vnet := q.in.vnet[:]
 	switch {
 	case h.Status&unix.TP_STATUS_COPY != 0:
 		ok = q.copyLong(b)
 	case h.Snaplen < h.Len: // longer than a slot, and the socket was full
-		fault = &q.rxDropped
+		fault = &q.received.Dropped
 	default:
 		at := (r.at&r.mask)*r.slot + int(h.Mac)
 		vnet = r.ring[at-vnethdr.Len : at]
@@ -389,15 +388,9 @@ func (p *pace) fast(now time.Time) bool {
 func (q *queue) addStats(s *driver.Stats) {
 	q.life.Lock()
 	if q.in.rx != nil {
-		q.rxDropped.Add(q.in.rx.drops())
+		q.received.Dropped.Add(q.in.rx.drops())
 	}
 	q.life.Unlock()
-	s.RxPackets += q.rxPackets.Load()
-	s.RxBytes += q.rxBytes.Load()
-	s.RxDropped += q.rxDropped.Load()
-	s.RxErrors += q.rxErrors.Load()
-	s.TxPackets += q.txPackets.Load()
-	s.TxBytes += q.txBytes.Load()
-	s.TxDropped += q.txDropped.Load()
-	s.TxErrors += q.txErrors.Load()
+	q.received.AddReceived(s)
+	q.sent.AddSent(s)
 }

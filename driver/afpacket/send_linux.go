@@ -160,25 +160,24 @@ func (s *sending) send(n int) {
 func (s *sending) count(i, end int) {
 	o := &s.q.out
 	bytes := 0
-	s.q.txPackets.Add(uint64(end - i))
-	for ; i < end; i++ {
-		bytes += o.lengths[i]
-		if o.buffers[i].IsSuperframe() {
-			s.q.d.proven.Or(uint32(offloadOf(o.buffers[i])))
+	for j := i; j < end; j++ {
+		bytes += o.lengths[j]
+		if o.buffers[j].IsSuperframe() {
+			s.q.d.proven.Or(uint32(offloadOf(o.buffers[j])))
 		}
 	}
-	s.q.txBytes.Add(uint64(bytes))
+	s.q.sent.Pass(end-i, bytes)
 }
 
 // drop counts packets that the device had no room for, or that there was no device for.
 func (s *sending) drop(n int, err error) {
-	s.q.txDropped.Add(uint64(n))
+	s.q.sent.Dropped.Add(uint64(n))
 	s.fail(err)
 }
 
 // refuse counts a packet that cannot be sent.
 func (s *sending) refuse(err error) {
-	s.q.txErrors.Add(1)
+	s.q.sent.Errors.Add(1)
 	s.fail(err)
 }
 

@@ -6,7 +6,6 @@ package afpacket_test
 //	left eth0 10.0.0.1 ──── middle ─ port0 ═ program ═ port1 ──── right eth0 10.0.0.2
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ import (
 	"github.com/culvert-net/culvert/driver/afpacket"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -111,43 +111,12 @@ func (b *bump) note(f *packet.Buffer) {
 	}
 }
 
-// transfer sends size random bytes over TCP from one namespace to an address of another one, and compares their hashes.
-func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int64) {
+// transfer sends size bytes over TCP from one namespace to an address of another one. It may be called beside the test.
+func transfer(t *testing.T, from, to *netnstest.Namespace, addr string, size int) {
 	t.Helper()
-	var l net.Listener
-	require.NoError(t, to.Do(func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(addr, "0"))
-		return err
-	}))
-	defer end(l)
-	got := make(chan string, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			got <- err.Error()
-			return
-		}
-		defer end(c)
-		h := sha256.New()
-		_, err = io.Copy(h, c)
-		got <- fmt.Sprintf("%x %v", h.Sum(nil), err)
-	}()
-	h := sha256.New()
-	start := time.Now()
-	require.NoError(t, from.Do(func() error {
-		c, err := net.DialTimeout("tcp", l.Addr().String(), patience)
-		if err != nil {
-			return err
-		}
-		defer end(c)
-		if err := c.SetDeadline(start.Add(6 * patience)); err != nil {
-			return err
-		}
-		_, err = io.CopyN(io.MultiWriter(h, c), rand.NewChaCha8([32]byte{1}), size)
-		return err
-	}))
-	require.Equal(t, fmt.Sprintf("%x %v", h.Sum(nil), error(nil)), <-got)
-	t.Logf("%d bytes to %s: %.1f Gbit/s", size, addr, float64(size)*8/float64(time.Since(start).Nanoseconds()))
+	took, err := traffic.Stream(from, to, addr, size)
+	assert.NoError(t, err, "to %s", addr)
+	t.Logf("%d bytes to %s: %s", size, addr, traffic.Rate(size, took))
 }
 
 // end closes what the test is done with.
@@ -254,22 +223,8 @@ func TestBumpWithoutOffloads(t *testing.T) {
 // echo sends a datagram, or several of a length if that is not 0, and expects as many bytes back.
 func echo(t *testing.T, from, to *netnstest.Namespace, size, segment int) {
 	t.Helper()
-	var server net.PacketConn
-	require.NoError(t, to.Do(func() (err error) {
-		server, err = net.ListenPacket("udp4", "10.0.0.2:0")
-		return err
-	}))
-	defer end(server)
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, peer, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			_, _ = server.WriteTo(buf[:n], peer)
-		}
-	}()
+	server := traffic.ListenUDP(t, to, "10.0.0.2:0")
+	traffic.Echo(server)
 	require.NoError(t, from.Do(func() error {
 		c, err := net.DialUDP("udp4", nil, server.LocalAddr().(*net.UDPAddr))
 		if err != nil {

@@ -74,7 +74,7 @@ func ipipTraffic(t *testing.T, remote bool, start func(*testing.T, ipipNode)) {
 		from, to := way[0], way[1]
 		pings(t, from, to, ipipMTU)
 		datagrams(t, from, to, 4000)
-		t.Logf("TCP: %.2f Gbit/s", stream(t, from, to, 8<<20))
+		t.Logf("TCP: %s", stream(t, from, to, 8<<20))
 	}
 }
 

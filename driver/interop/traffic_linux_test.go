@@ -6,9 +6,7 @@ package interop_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -19,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 )
 
 // patience bounds what must come; only a failing test waits so long.
@@ -56,22 +55,8 @@ func resolves(t *testing.T, from, to host) {
 // datagrams sends datagrams of many sizes to a host that sends them back. Few may be lost, none changed.
 func datagrams(t *testing.T, from, to host, longest int) {
 	t.Helper()
-	var echo net.PacketConn
-	require.NoError(t, to.ns.Do(func() (err error) {
-		echo, err = net.ListenPacket("udp4", netip.AddrPortFrom(to.addr, 0).String())
-		return err
-	}))
-	defer echo.Close() //nolint:errcheck // a socket of the test's own
-	go func() {
-		b := make([]byte, 1<<16)
-		for {
-			n, peer, err := echo.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			_, _ = echo.WriteTo(b[:n], peer)
-		}
-	}()
+	echo := traffic.ListenUDP(t, to.ns, netip.AddrPortFrom(to.addr, 0).String())
+	traffic.Echo(echo)
 	var c net.Conn
 	require.NoError(t, from.ns.Do(func() (err error) {
 		c, err = net.Dial("udp4", echo.LocalAddr().String())
@@ -99,82 +84,12 @@ func datagrams(t *testing.T, from, to host, longest int) {
 	}
 }
 
-// stream sends bytes over a TCP connection, both ways one after the other, and compares all of them. It returns Gbit/s of the way
-// there.
-func stream(t *testing.T, from, to host, size int) float64 {
+// stream sends bytes over a TCP connection, both ways at once, and returns the rate of one.
+func stream(t *testing.T, from, to host, size int) string {
 	t.Helper()
-	var l net.Listener
-	require.NoError(t, to.ns.Do(func() (err error) {
-		l, err = net.Listen("tcp4", netip.AddrPortFrom(to.addr, 0).String())
-		return err
-	}))
-	defer l.Close() //nolint:errcheck // a socket of the test's own
-	server := make(chan error, 1)
-	go func() { server <- serve(l, size) }()
-	var c net.Conn
-	require.NoError(t, from.ns.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp4", l.Addr().String(), patience)
-		return err
-	}))
-	defer c.Close() //nolint:errcheck // a socket of the test's own
-	require.NoError(t, c.SetDeadline(time.Now().Add(2*patience)))
-	start := time.Now()
-	require.NoError(t, talk(c, size, 1, 2))
-	took := time.Since(start)
-	require.NoError(t, <-server)
-	return float64(2*size) * 8 / took.Seconds() / 1e9
-}
-
-func serve(l net.Listener, size int) error {
-	c, err := l.Accept()
-	if err != nil {
-		return err
-	}
-	defer c.Close() //nolint:errcheck // a socket of the test's own
-	if err := c.SetDeadline(time.Now().Add(2 * patience)); err != nil {
-		return err
-	}
-	if err := hear(c, size, 1); err != nil {
-		return fmt.Errorf("there: %w", err)
-	}
-	return say(c, size, 2)
-}
-
-// talk says the bytes of one seed and hears those of another.
-func talk(c net.Conn, size int, says, hears uint64) error {
-	if err := say(c, size, says); err != nil {
-		return err
-	}
-	if err := hear(c, size, hears); err != nil {
-		return fmt.Errorf("back: %w", err)
-	}
-	return nil
-}
-
-const chunk = 256 << 10
-
-func say(w io.Writer, size int, seed uint64) error {
-	random, b := rand.New(rand.NewPCG(seed, 0)), make([]byte, chunk)
-	for ; size > 0; size -= len(b) {
-		fill(random, b)
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func hear(r io.Reader, size int, seed uint64) error {
-	random, want, got := rand.New(rand.NewPCG(seed, 0)), make([]byte, chunk), make([]byte, chunk)
-	for ; size > 0; size -= len(got) {
-		if _, err := io.ReadFull(r, got); err != nil {
-			return fmt.Errorf("%d bytes before the end: %w", size, err)
-		}
-		if fill(random, want); !bytes.Equal(want, got) {
-			return errors.New("bytes have changed on the way")
-		}
-	}
-	return nil
+	took, err := traffic.Exchange(from.ns, to.ns, to.addr.String(), size)
+	require.NoError(t, err)
+	return traffic.Rate(size, took)
 }
 
 // fill fills b, whose length is a multiple of 8 or which ends with zeros, with random bytes.

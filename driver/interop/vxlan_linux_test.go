@@ -19,7 +19,7 @@ func TestVXLAN(t *testing.T) {
 					{Learning: true, UDPChecksum: true, Port: 4789},
 				} {
 					t.Run(fmt.Sprintf("%s/%s/learning=%t", a.Name(), b.Name(), c.Learning), func(t *testing.T) {
-						traffic(t, overlay.Join(t, c, a, b))
+						everything(t, overlay.Join(t, c, a, b))
 					})
 				}
 			}
@@ -27,8 +27,8 @@ func TestVXLAN(t *testing.T) {
 	})
 }
 
-// traffic tries everything in both directions.
-func traffic(t *testing.T, s *overlay.Site) {
+// everything tries everything in both directions.
+func everything(t *testing.T, s *overlay.Site) {
 	a, b := host{s.A.Pod, s.A.PodAddr}, host{s.B.Pod, s.B.PodAddr}
 	a.ns.Tool(t, "ping", "-q", "-c", "1", "-w", "20", b.addr.String()) // until all have found each other
 	for _, way := range [][2]host{{a, b}, {b, a}} {
@@ -36,6 +36,6 @@ func traffic(t *testing.T, s *overlay.Site) {
 		pings(t, from, to, overlay.PodMTU)
 		resolves(t, from, to)
 		datagrams(t, from, to, 4000)
-		t.Logf("TCP: %.1f Gbit/s", stream(t, from, to, 32<<20))
+		t.Logf("TCP: %s", stream(t, from, to, 32<<20))
 	}
 }

@@ -6,23 +6,18 @@ package rawip_test
 
 import (
 	"net/netip"
-	"strconv"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/drivertest"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/rawip"
 	"github.com/culvert-net/culvert/internal/netnstest"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/udp"
 )
 
-var (
-	near = netip.AddrFrom4([4]byte{192, 0, 2, 1})
-	far  = netip.AddrFrom4([4]byte{192, 0, 2, 2})
-)
+var near, far = nodes.Near(), nodes.Far()
 
 func TestConformance(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
@@ -42,23 +37,13 @@ func TestConformance(t *testing.T) {
 func conformance(t *testing.T, c rawip.Config) {
 	drivertest.Run(t, drivertest.Harness{
 		New: func(t *testing.T, want drivertest.Config) drivertest.Pair {
-			one, two := nodes(t)
+			one, two := nodes.New(t)
 			c.Pool = want.Pool
 			return drivertest.Pair{
-				Driver: open(t, one, c),
-				Wire:   drivertest.Joined(open(t, two, rawip.Config{Local: far})),
-				SetUp: func(up bool) error {
-					state := "down"
-					if up {
-						state = "up"
-					}
-					one.IP(t, "link set dev0 "+state)
-					return nil
-				},
-				SetMTU: func(mtu int) error {
-					one.IP(t, "link set dev0 mtu "+strconv.Itoa(mtu))
-					return nil
-				},
+				Driver: nodes.Open(t, one, rawip.New, c),
+				Wire:   drivertest.Joined(nodes.Open(t, two, rawip.New, rawip.Config{Local: far})),
+				SetUp:  nodes.SetUp(t, one),
+				SetMTU: nodes.SetMTU(t, one),
 			}
 		},
 		Packet: func(_ driver.Link, d drivertest.Direction, flow int, payload []byte) []byte {
@@ -68,29 +53,6 @@ func conformance(t *testing.T, c rawip.Config) {
 			return ipip(near, far, flow, payload)
 		},
 	})
-}
-
-// nodes returns two namespaces with a veth pair between them.
-func nodes(tb testing.TB) (one, two *netnstest.Namespace) {
-	tb.Helper()
-	one, two = netnstest.New(tb), netnstest.New(tb)
-	netnstest.Veth(tb,
-		netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
-		netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
-	one.IP(tb, "address add 192.0.2.1/24 dev dev0")
-	two.IP(tb, "address add 192.0.2.2/24 dev dev1")
-	return one, two
-}
-
-// open opens a driver in a namespace. Who opened it closes it.
-func open(tb testing.TB, ns *netnstest.Namespace, c rawip.Config) *rawip.Driver {
-	tb.Helper()
-	var d *rawip.Driver
-	require.NoError(tb, ns.Do(func() (err error) {
-		d, err = rawip.New(c)
-		return err
-	}))
-	return d
 }
 
 // ipip is a packet of the flow in IPIP.

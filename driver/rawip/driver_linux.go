@@ -6,41 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
-	"github.com/culvert-net/culvert/gso"
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipip"
-	"github.com/culvert-net/culvert/packet"
 )
 
 // Driver is a way by raw sockets; see [New].
 type Driver struct {
-	config      Config
-	pool        *packet.Pool
-	superframes *packet.Pool
-	local       [4]byte // zero for any
-	watch       *sockets.Watch
-	queues      []driver.Queue
-	own         []*queue
-	ready       atomic.Bool // all sockets are open
-	closed      atomic.Bool
-	done        sync.Once
-	inner       atomic.Uint32 // MTU of peers' tunnels
+	config Config
+	base   *ipsocket.Base
+	queues []driver.Queue
+	own    []*queue // the same ones
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
-// queue is one socket.
+// queue is one socket, which the receiver owns.
 type queue struct {
-	d    *Driver
-	conn *sockets.Conn
-	rx   receiver
-	tx   sender
+	d  *Driver
+	rx receiver
+	tx sender
 }
 
 var _ driver.Queue = (*queue)(nil)
@@ -52,62 +41,34 @@ func New(c Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{config: c}
-	if c.Local.IsValid() {
-		d.local = c.Local.As4()
-	}
-	name := c.Device
-	if name == "" && c.Local.IsLoopback() {
-		name = "lo" // it has one address of those that it answers for
-	}
-	if d.watch, err = sockets.NewWatch(name, c.Local, d.deviceChanged); err != nil {
-		return nil, fmt.Errorf("rawip: the network device cannot be watched: %w", err)
-	}
-	if err := d.open(); err != nil {
-		_ = d.Close()
+	d.base, err = ipsocket.Open(ipsocket.Config{
+		Driver: "rawip", Local: c.Local, Device: c.Device, Pool: c.Pool, Superframes: c.Superframes, Large: DefaultSuperframes,
+		InnerMTU: c.InnerMTU, Overhead: ipip.OverheadIP, Rebind: d.rebind,
+	})
+	if err != nil {
 		return nil, err
 	}
+	for i := range c.Queues {
+		if err := d.addQueue(i); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	d.base.Ready()
 	return d, nil
 }
 
-// open opens all sockets; what is open if there is an error is for Close.
-func (d *Driver) open() error {
-	device := d.watch.Device()
-	if d.config.Device != "" && device.Index == 0 {
-		return fmt.Errorf("rawip: Config.Device: there is no network device %q", d.config.Device)
-	}
-	if err := d.makePools(device.MTU); err != nil {
+func (d *Driver) addQueue(i int) error {
+	fd, err := d.socket(i)
+	if err != nil {
 		return err
 	}
-	d.fit(device)
-	for i := range d.config.Queues {
-		q := &queue{d: d}
-		fd, err := d.socket(i)
-		if err != nil {
-			return err
-		}
-		q.rx.init(q)
-		q.tx.init(q)
-		if q.conn, err = sockets.New(fd, "rawip", q.rx.read, q.tx.write); err != nil {
-			return fmt.Errorf("rawip: %w", err)
-		}
-		d.own, d.queues = append(d.own, q), append(d.queues, q)
+	q := &queue{d: d}
+	q.tx.init(q)
+	if err := q.rx.open(q, fd); err != nil {
+		return err
 	}
-	d.ready.Store(true)
+	d.own, d.queues = append(d.own, q), append(d.queues, q)
 	return nil
-}
-
-func (d *Driver) makePools(mtu int) (err error) {
-	if d.pool = d.config.Pool; d.pool == nil {
-		size := (packet.DefaultHeadroom + mtu + 63) &^ 63 // whole cache lines
-		if d.pool, err = packet.NewPool(packet.PoolConfig{Size: max(packet.DefaultSize, size)}); err != nil {
-			return err
-		}
-	}
-	if d.superframes = d.config.Superframes; d.superframes == nil {
-		size := packet.DefaultHeadroom + gso.LargeSize
-		d.superframes, err = packet.NewPool(packet.PoolConfig{Buffers: DefaultSuperframes, Size: size})
-	}
-	return err
 }
 
 // socket returns the socket of a queue.
@@ -135,96 +96,53 @@ func (d *Driver) setUp(fd, queue int) error {
 		sockets.Option{Level: unix.SOL_SOCKET, Name: unix.SO_BROADCAST, Value: 1, Text: "SO_BROADCAST"})); err != nil {
 		return err
 	}
-	if d.config.Device != "" {
-		if err := unix.BindToDevice(fd, d.config.Device); err != nil {
-			return fmt.Errorf("Config.Device %q: %w", d.config.Device, os.NewSyscallError("setsockopt SO_BINDTODEVICE", err))
-		}
+	if err := d.base.BindToDevice(fd); err != nil {
+		return err
 	}
-	if d.local != [4]byte{} {
-		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: d.local}); err != nil {
+	if d.base.Local != [4]byte{} {
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: d.base.Local}); err != nil {
 			return fmt.Errorf("Config.Local %v, which must be an address of this machine: %w", d.config.Local, os.NewSyscallError("bind", err))
 		}
 	}
 	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", attach(fd, d.config.filter(queue)))
 }
 
-// deviceChanged takes it that the network device is another one, or has another MTU.
-func (d *Driver) deviceChanged(old, device sockets.Device) {
-	d.fit(device)
-	if d.config.Device == "" || device.Index == 0 || device.Index == old.Index || !d.ready.Load() {
-		return
+// rebind binds the sockets to a device that has come back.
+func (d *Driver) rebind() {
+	for _, q := range d.own {
+		_ = q.rx.Conn.Control(d.base.BindToDevice) // it may be gone again
 	}
-	for _, q := range d.own { // the sockets are bound to a device that is gone
-		_ = q.conn.Control(func(fd int) error { return unix.BindToDevice(fd, d.config.Device) })
-	}
-}
-
-// fit sets what depends on the device's MTU.
-func (d *Driver) fit(device sockets.Device) {
-	const usual = 1500 // of Ethernet, if there is no one device
-	inner := d.config.InnerMTU
-	switch {
-	case inner != 0:
-	case device.MTU != 0:
-		inner = device.MTU - ipip.OverheadIP
-	default:
-		inner = usual - ipip.OverheadIP
-	}
-	d.inner.Store(uint32(max(inner, 0)))
 }
 
 // Queues implements [driver.Driver].
 func (d *Driver) Queues() []driver.Queue { return d.queues }
 
 // Link implements [driver.Driver]. Name and MTU are those of the device that has Config.Local, or is Config.Device.
-func (d *Driver) Link() driver.Link {
-	l := driver.Link{Raw: true, Up: true}
-	if d.config.Device != "" || d.local != [4]byte{} {
-		device := d.watch.Device()
-		l.Name, l.MTU, l.Up = device.Name, min(device.MTU, maxPacket), device.Up
-	}
-	return l
-}
+func (d *Driver) Link() driver.Link { return d.base.Link(0) }
 
 // Changed implements [driver.Driver].
-func (d *Driver) Changed() <-chan struct{} { return d.watch.Changed() }
+func (d *Driver) Changed() <-chan struct{} { return d.base.Changed() }
 
 // Stats implements [driver.Driver]. RxDropped includes what the sockets had no room for.
 func (d *Driver) Stats() driver.Stats {
 	var s driver.Stats
 	for _, q := range d.own {
-		q.rx.addTo(&s)
-		q.tx.addTo(&s)
+		q.rx.AddTo(&s)
+		q.tx.Counts.AddSent(&s)
 	}
 	return s
 }
 
 // Close implements [driver.Driver].
 func (d *Driver) Close() error {
-	var err error
-	d.done.Do(func() {
-		d.closed.Store(true)
-		err = d.watch.Close()
+	return d.base.Close(func() (err error) {
 		for _, q := range d.own {
-			err = errors.Join(err, q.close())
+			err = errors.Join(err, q.rx.Close())
+			q.tx.wait()
 		}
+		return err
 	})
-	return err
-}
-
-// close ends what waits, and gives back the buffers.
-func (q *queue) close() error {
-	q.rx.overflow.Count(q.conn)
-	err := q.conn.Close()
-	q.tx.mu.Lock() // of a Send under way
-	defer q.tx.mu.Unlock()
-	q.rx.mu.Lock()
-	defer q.rx.mu.Unlock()
-	q.rx.ring.Free()
-	packet.FreeBatch(q.rx.ready)
-	q.rx.ready = q.rx.ready[:0]
-	return err
 }
 
 // Interrupt implements [driver.Queue].
-func (q *queue) Interrupt() { q.conn.Interrupt() }
+func (q *queue) Interrupt() { q.rx.Interrupt() }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/rawip"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
@@ -24,8 +25,6 @@ import (
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 )
-
-const patience = 10 * time.Second // for what must happen
 
 func TestConfigFaults(t *testing.T) {
 	small, err := packet.NewPool(packet.PoolConfig{Size: 600})
@@ -41,16 +40,9 @@ func TestConfigFaults(t *testing.T) {
 	assert.ErrorContains(t, err, "Config.Peers has")
 }
 
-func opened(t *testing.T, ns *netnstest.Namespace, c rawip.Config) *rawip.Driver {
-	t.Helper()
-	d := open(t, ns, c)
-	t.Cleanup(func() { assert.NoError(t, d.Close()) })
-	return d
-}
-
 func TestWhatCannotBeOpened(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, _ := nodes(t)
+		one, _ := nodes.New(t)
 		for _, c := range []struct {
 			name string
 			rawip.Config
@@ -85,21 +77,6 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	})
 }
 
-// receive returns the next packet.
-func receive(t *testing.T, d driver.Driver) *packet.Buffer {
-	t.Helper()
-	batch := make([]*packet.Buffer, 1)
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		n, err := d.Queues()[0].Receive(batch, time.Second)
-		require.NoError(t, err)
-		if n == 1 {
-			return batch[0]
-		}
-	}
-	require.FailNow(t, "no packet came", "%+v", d.Stats())
-	return nil
-}
-
 func send(t *testing.T, d driver.Driver, packets ...[]byte) {
 	t.Helper()
 	var batch []*packet.Buffer
@@ -113,12 +90,12 @@ func send(t *testing.T, d driver.Driver, packets ...[]byte) {
 func TestPeers(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, queues := range []int{1, 2} {
-			one, two := nodes(t)
+			one, two := nodes.New(t)
 			two.IP(t, "address add 192.0.2.3/24 dev dev1")
 			two.IP(t, "address add 192.0.2.4/24 dev dev1")
 			other := netip.MustParseAddr("192.0.2.4")
-			d := opened(t, one, rawip.Config{Local: near, Peers: []netip.Addr{far, other}, Queues: queues})
-			sender := opened(t, two, rawip.Config{})
+			d := nodes.Opened(t, one, rawip.New, rawip.Config{Local: near, Peers: []netip.Addr{far, other}, Queues: queues})
+			sender := nodes.Opened(t, two, rawip.New, rawip.Config{})
 			var want []string
 			for i := range 8 {
 				for _, src := range []netip.Addr{far, netip.MustParseAddr("192.0.2.3"), other} {
@@ -131,7 +108,7 @@ func TestPeers(t *testing.T) {
 			}
 			var got []string
 			batch := make([]*packet.Buffer, driver.BatchSize)
-			for end := time.Now().Add(patience); len(got) < len(want) && time.Now().Before(end); {
+			for end := time.Now().Add(nodes.Patience); len(got) < len(want) && time.Now().Before(end); {
 				for _, q := range d.Queues() {
 					n, err := q.Receive(batch, time.Millisecond)
 					require.NoError(t, err)
@@ -151,9 +128,9 @@ func TestPeers(t *testing.T) {
 // TestFragmentsAreReassembled: what comes in fragments is received whole, in a large buffer if need be.
 func TestFragmentsAreReassembled(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		d := opened(t, one, rawip.Config{Local: near})
-		sender := opened(t, two, rawip.Config{Local: far})
+		one, two := nodes.New(t)
+		d := nodes.Opened(t, one, rawip.New, rawip.Config{Local: near})
+		sender := nodes.Opened(t, two, rawip.New, rawip.Config{Local: far})
 		whole := ipip(far, near, 1, make([]byte, 4000))
 		h, payload, err := ipv4.Parse(whole)
 		require.NoError(t, err)
@@ -168,7 +145,7 @@ func TestFragmentsAreReassembled(t *testing.T) {
 			require.NoError(t, err)
 			send(t, sender, append(p, part...))
 		}
-		b := receive(t, d)
+		b := nodes.Receive(t, d)
 		assert.Equal(t, whole, b.Bytes())
 		assert.Equal(t, packet.ChecksumUnknown, b.Checksum())
 		b.Free()
@@ -178,17 +155,10 @@ func TestFragmentsAreReassembled(t *testing.T) {
 // TestErrorsComeAsICMP: the far node's kernel, without a driver, refuses the protocol; a router's link is too small; the time runs out.
 func TestErrorsComeAsICMP(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		three := netnstest.New(t)
-		netnstest.Veth(t,
-			netnstest.End{Namespace: two, Device: "dev2", MAC: "02:00:00:00:00:03"},
-			netnstest.End{Namespace: three, Device: "dev3", MAC: "02:00:00:00:00:04"})
-		two.IP(t, "address add 198.51.100.1/24 dev dev2")
-		two.IP(t, "link set dev2 mtu 1300")
-		require.NoError(t, two.Do(func() error { return writeFile("/proc/sys/net/ipv4/ip_forward", "1") }))
-		one.IP(t, "route add 198.51.100.0/24 via 192.0.2.2")
-		beyond := netip.MustParseAddr("198.51.100.2")
-		d := opened(t, one, rawip.Config{Local: near})
+		one, two := nodes.New(t)
+		nodes.Route(t, one, two, 1300)
+		beyond := nodes.Beyond()
+		d := nodes.Opened(t, one, rawip.New, rawip.Config{Local: near})
 		for _, c := range []struct {
 			name             string
 			packet           []byte
@@ -199,7 +169,7 @@ func TestErrorsComeAsICMP(t *testing.T) {
 			{"time exceeded", withTTL(t, ipip(near, beyond, 1, nil), 1), 11, 0, 0},
 		} {
 			send(t, d, c.packet)
-			b := receive(t, d)
+			b := nodes.Receive(t, d)
 			outer, payload, err := ipv4.Parse(b.Bytes())
 			require.NoError(t, err, c.name)
 			assert.Equal(t, [3]any{ipv4.ProtocolICMP, far.As4(), near.As4()}, [3]any{outer.Protocol(), outer.Src(), outer.Dst()}, c.name)
@@ -213,10 +183,10 @@ func TestErrorsComeAsICMP(t *testing.T) {
 			b.Free()
 		}
 		// With a driver of its own, the far node does not refuse, and what is sent after errors goes out.
-		other := opened(t, two, rawip.Config{Local: far})
+		other := nodes.Opened(t, two, rawip.New, rawip.Config{Local: far})
 		want := ipip(near, far, 2, []byte("accepted"))
 		send(t, d, want)
-		b := receive(t, other)
+		b := nodes.Receive(t, other)
 		assert.Equal(t, want, b.Bytes())
 		b.Free()
 		n, err := d.Queues()[0].Receive(make([]*packet.Buffer, 1), 20*time.Millisecond)
@@ -244,8 +214,8 @@ func withTTL(t *testing.T, p []byte, ttl uint8) []byte {
 // TestHeaderIsKept: what is on the wire is what was sent, whatever the protocol; an identification of 0 is the kernel's to choose.
 func TestHeaderIsKept(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		d := opened(t, one, rawip.Config{Local: near})
+		one, two := nodes.New(t)
+		d := nodes.Opened(t, one, rawip.New, rawip.Config{Local: near})
 		wire := two.Socket(t, "dev1")
 		full := withDF(t, ipip(near, far, 3, make([]byte, 1500-48)))
 		for name, want := range map[string][]byte{
@@ -286,27 +256,17 @@ func superframe(p []byte) *packet.Buffer {
 	return b
 }
 
-func writeFile(path, text string) error {
-	fd, err := unix.Open(path, unix.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	_, err = unix.Write(fd, []byte(text))
-	return err
-}
-
 // TestDeviceGoneAndBack: the driver goes on when its device, or the address, is there again.
 func TestDeviceGoneAndBack(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, config := range []rawip.Config{{Local: near}, {Device: "dev0"}, {}} {
-			one, two := nodes(t)
-			d := opened(t, one, config)
-			other := opened(t, two, rawip.Config{Local: far})
+			one, two := nodes.New(t)
+			d := nodes.Opened(t, one, rawip.New, config)
+			other := nodes.Opened(t, two, rawip.New, rawip.Config{Local: far})
 			pass := func(from, to driver.Driver, p []byte) {
 				t.Helper()
 				batch := make([]*packet.Buffer, 1)
-				for end := time.Now().Add(patience); ; {
+				for end := time.Now().Add(nodes.Patience); ; {
 					require.True(t, time.Now().Before(end), "no packet arrives; %+v, %+v", from.Stats(), to.Stats())
 					_ = from.Queues()[0].Send([]*packet.Buffer{packet.Of(p)})
 					n, err := to.Queues()[0].Receive(batch, 10*time.Millisecond)
@@ -324,11 +284,7 @@ func TestDeviceGoneAndBack(t *testing.T) {
 			both()
 			one.IP(t, "link delete dev0")
 			_ = d.Queues()[0].Send([]*packet.Buffer{packet.Of(ipip(near, far, 1, nil))})
-			netnstest.Veth(t,
-				netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
-				netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
-			one.IP(t, "address add 192.0.2.1/24 dev dev0")
-			two.IP(t, "address add 192.0.2.2/24 dev dev1")
+			nodes.Connect(t, one, two)
 			both()
 		}
 	})

@@ -19,10 +19,9 @@ package rawip
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/ipip"
 	"github.com/culvert-net/culvert/packet"
 )
@@ -72,49 +71,24 @@ var ErrNotIPv4 = errors.New("rawip: not a whole IPv4 packet")
 
 // withDefaults returns c with its zero fields filled in, or all that is wrong with it.
 func (c Config) withDefaults() (Config, error) {
-	var errs []error
-	if c.Local.IsValid() && (!c.Local.Is4() || c.Local.IsMulticast()) {
-		errs = append(errs, fmt.Errorf("rawip: Config.Local is %v: want an IPv4 address of this machine, or none", c.Local))
-	}
-	const longest = 15 // IFNAMSIZ of include/uapi/linux/if.h, less a zero byte
-	if len(c.Device) > longest || strings.ContainsAny(c.Device, "/ \x00") {
-		errs = append(errs, fmt.Errorf("rawip: Config.Device %q is no name of a network device", c.Device))
-	}
-	if len(c.Peers) > LimitPeers {
-		errs = append(errs, fmt.Errorf("rawip: Config.Peers has %d addresses: want at most %d, or none and the engine's own check", len(c.Peers), LimitPeers))
-	}
-	for i, p := range c.Peers {
-		if !p.Is4() || p.IsUnspecified() || p.IsMulticast() {
-			errs = append(errs, fmt.Errorf("rawip: Config.Peers[%d] is %v: want the IPv4 address of a host", i, p))
-		}
-	}
 	if c.Protocol == 0 {
 		c.Protocol = DefaultProtocol
 	}
-	if c.Pool != nil && c.Pool.Outside().Tailroom() < leastRoom {
-		errs = append(errs, fmt.Errorf("rawip: Config.Pool has buffers of %d bytes behind their headroom: want at least %d",
-			c.Pool.Outside().Tailroom(), leastRoom))
+	check := ipsocket.NewCheck("rawip")
+	check.Local(c.Local)
+	check.Device(c.Device)
+	if len(c.Peers) > LimitPeers {
+		check.Fault("Peers has %d addresses: want at most %d, or none and the engine's own check", len(c.Peers), LimitPeers)
 	}
-	if c.InnerMTU < 0 || c.InnerMTU > 1<<16-1 {
-		errs = append(errs, fmt.Errorf("rawip: Config.InnerMTU is %d: want the MTU of a tunnel in bytes, or 0", c.InnerMTU))
+	for i, p := range c.Peers {
+		if !p.Is4() || p.IsUnspecified() || p.IsMulticast() {
+			check.Fault("Peers[%d] is %v: want the IPv4 address of a host", i, p)
+		}
 	}
-	errs = append(errs,
-		within("Queues", &c.Queues, 1, LimitQueues),
-		within("ReceiveBuffer", &c.ReceiveBuffer, DefaultReceiveBuffer, 1<<30),
-		within("SendBuffer", &c.SendBuffer, DefaultSendBuffer, 1<<30))
-	return c, errors.Join(errs...)
-}
-
-// leastRoom is the least that every IPv4 host takes (RFC 791), in bytes.
-const leastRoom = 576
-
-// within sets a field that is 0 to its default, and says if it is out of range.
-func within(field string, v *int, value, limit int) error {
-	if *v == 0 {
-		*v = value
-	}
-	if *v < 1 || *v > limit {
-		return fmt.Errorf("rawip: Config.%s is %d: want 1 to %d, or 0 for %d", field, *v, limit, value)
-	}
-	return nil
+	check.Number("Queues", &c.Queues, 1, LimitQueues)
+	check.Pool(c.Pool)
+	check.InnerMTU(c.InnerMTU)
+	check.Bytes("ReceiveBuffer", &c.ReceiveBuffer, DefaultReceiveBuffer)
+	check.Bytes("SendBuffer", &c.SendBuffer, DefaultSendBuffer)
+	return c, check.Err()
 }

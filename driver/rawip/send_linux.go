@@ -6,12 +6,11 @@ import (
 	"encoding/binary"
 	"net"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
@@ -19,23 +18,18 @@ import (
 
 const (
 	txMessages = driver.BatchSize
-	patience   = 2 * time.Millisecond // how long a Send waits in all for a socket that is full
 	none       = -1
 )
 
 // sender is the sending half of a queue.
 type sender struct {
+	ipsocket.Sender
 	q     *queue
 	mu    sync.Mutex
 	batch *sockets.Batch
 
 	lengths  [txMessages]int // of the messages
-	from, to int             // those that are to be sent
-	errno    unix.Errno
-	patience time.Duration
-	first    error // what Send returns
-
-	packets, bytes, dropped, errors atomic.Uint64
+	outgoing ipsocket.Outgoing
 }
 
 func (s *sender) init(q *queue) {
@@ -49,10 +43,10 @@ func (q *queue) Send(batch []*packet.Buffer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer packet.FreeBatch(batch)
-	if q.d.closed.Load() {
+	if q.d.base.Closed() {
 		return net.ErrClosed
 	}
-	s.patience, s.first = patience, nil
+	s.Begin()
 	for rest := batch; len(rest) > 0; {
 		n := s.fill(rest)
 		rest = rest[n:]
@@ -61,21 +55,15 @@ func (q *queue) Send(batch []*packet.Buffer) error {
 	for i := range txMessages {
 		s.batch.Clear(i)
 	}
-	return s.first
-}
-
-// fail keeps the first error for Send to return.
-func (s *sender) fail(err error) {
-	if s.first == nil {
-		s.first = err
-	}
+	return s.Err()
 }
 
 // fill makes messages of packets, as many as there is room for, and returns how many entries of the batch it has looked at.
 func (s *sender) fill(batch []*packet.Buffer) int {
-	s.from, s.to = 0, 0
+	o := &s.outgoing
+	*o = ipsocket.Outgoing{}
 	for i, b := range batch {
-		if s.to == txMessages {
+		if o.To == txMessages {
 			return i
 		}
 		if b == nil {
@@ -83,15 +71,15 @@ func (s *sender) fill(batch []*packet.Buffer) int {
 		}
 		p, err := whole(b)
 		if err != nil {
-			s.fail(err)
-			s.errors.Add(1)
+			s.Fail(err)
+			s.Counts.Errors.Add(1)
 			continue
 		}
-		s.batch.Set(s.to, p)
-		name := s.batch.Name(s.to)
+		s.batch.Set(o.To, p)
+		name := s.batch.Name(o.To)
 		name.Family, name.Addr = unix.AF_INET, [4]byte(p[16:])
-		s.lengths[s.to] = b.Len()
-		s.to++
+		s.lengths[o.To] = b.Len()
+		o.To++
 	}
 	return len(batch)
 }
@@ -113,47 +101,32 @@ func whole(b *packet.Buffer) ([]byte, error) {
 }
 
 // write is what the connection calls when there is room for something.
-func (s *sender) write(fd uintptr) bool {
-	for s.from < s.to {
-		n, errno := s.batch.Send(fd, s.from, s.to)
-		if errno == unix.EAGAIN {
-			return false
-		}
-		if errno != 0 {
-			s.errno = errno
-			return true
-		}
-		s.from += n
-	}
-	return true
-}
+func (s *sender) write(fd uintptr) bool { return s.outgoing.Send(s.batch, fd) }
 
 // flush sends the messages.
 func (s *sender) flush() {
-	retried := none
-	for s.from < s.to {
-		before := s.from
-		s.errno = 0
-		ok, err := s.q.conn.Write(s.patience)
-		s.sent(before, s.from)
+	o, retried := &s.outgoing, none
+	for o.From < o.To {
+		before := o.From
+		o.Errno = 0
+		ok, err := s.Write(s.q.rx.Conn)
+		s.sent(before, o.From)
 		switch {
 		case err != nil:
-			s.fail(err)
-			s.from = s.to
+			s.Fail(err)
+			o.From = o.To
 		case !ok:
-			s.patience = 0
-			s.fail(driver.ErrFull)
-			s.dropped.Add(uint64(s.to - s.from))
-			s.from = s.to
-		case s.errno == 0:
-		case retried != s.from: // the error may be about something sent before, as ICMP had it
-			retried = s.from
+			s.Lose(o.To-o.From, unix.EAGAIN)
+			o.From = o.To
+		case o.Errno == 0:
+		case retried != o.From: // the error may be about something sent before, as ICMP had it
+			retried = o.From
 			s.q.rx.faulty.Store(true)
-			s.q.conn.Interrupt()
+			s.q.rx.Interrupt()
 		default:
-			s.fail(s.errno)
-			s.lose(s.errno)
-			s.from++
+			s.Fail(o.Errno)
+			s.Lose(1, o.Errno)
+			o.From++
 		}
 	}
 }
@@ -164,24 +137,11 @@ func (s *sender) sent(from, to int) {
 	for _, n := range s.lengths[from:to] {
 		bytes += n
 	}
-	s.packets.Add(uint64(to - from))
-	s.bytes.Add(uint64(bytes))
+	s.Counts.Pass(to-from, bytes)
 }
 
-// lose counts a packet as not sent: for lack of room or of a way, or since there is something wrong with it.
-func (s *sender) lose(errno unix.Errno) {
-	switch errno {
-	case unix.ENOBUFS, unix.ENOMEM, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENODEV, unix.ENXIO:
-		s.dropped.Add(1)
-	default:
-		s.errors.Add(1)
-	}
-}
-
-// addTo adds the counters.
-func (s *sender) addTo(t *driver.Stats) {
-	t.TxPackets += s.packets.Load()
-	t.TxBytes += s.bytes.Load()
-	t.TxDropped += s.dropped.Load()
-	t.TxErrors += s.errors.Load()
+// wait returns when no Send is under way.
+func (s *sender) wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 }

@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/packet"
 )
 
@@ -25,15 +25,6 @@ func benchNamespace(b *testing.B) *netnstest.Namespace {
 	return netnstest.New(b)
 }
 
-// processor returns the processor time that this process has used: what a packet costs is better seen by it than by the time that
-// passes, where others use the machine, too.
-func processor(b *testing.B) time.Duration {
-	b.Helper()
-	var r unix.Rusage
-	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &r))
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
 // BenchmarkSend is one frame of 64 bytes to a kernel that drops it, as it is not addressed to it.
 func BenchmarkSend(b *testing.B) {
 	ns := benchNamespace(b)
@@ -43,7 +34,7 @@ func BenchmarkSend(b *testing.B) {
 	copy(frame, []byte{2, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 0x88, 0xb5}) // EtherType for local experiments
 	batch := make([]*packet.Buffer, driver.BatchSize)
 	b.ReportAllocs()
-	begin := processor(b)
+	begin := traffic.Processor(b)
 	for i := 0; i < b.N; i += len(batch) {
 		p.GetBatch(batch)
 		for _, x := range batch {
@@ -53,7 +44,7 @@ func BenchmarkSend(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(processor(b)-begin)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(traffic.Processor(b)-begin)/float64(b.N), "cpu-ns/op")
 }
 
 // BenchmarkReceive is one frame of 64 bytes out of a device's queue, which a packet socket fills meanwhile without being timed.
@@ -72,7 +63,7 @@ func BenchmarkReceive(b *testing.B) {
 			require.NoError(b, w.Inject(packet.Of(frame)))
 		}
 		b.StartTimer()
-		begin := processor(b)
+		begin := traffic.Processor(b)
 		for {
 			n, err := d.Queues()[0].Receive(batch, 0)
 			if err != nil {
@@ -84,7 +75,7 @@ func BenchmarkReceive(b *testing.B) {
 			packet.FreeBatch(batch[:n])
 			done += n
 		}
-		used += processor(b) - begin
+		used += traffic.Processor(b) - begin
 	}
 	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
 }
@@ -103,11 +94,11 @@ func BenchmarkTCP(b *testing.B) {
 			top := newTopology(b, c.config)
 			total := 16 * volume(c.superframes)
 			b.SetBytes(int64(total))
-			begin := processor(b)
+			begin := traffic.Processor(b)
 			for b.Loop() {
-				top.stream(b, total, addressA, addressB)
+				top.stream(b, total, addressB)
 			}
-			b.ReportMetric(float64(b.N)*float64(total)*8/float64(processor(b)-begin), "Gbit/cpu-s")
+			b.ReportMetric(float64(b.N)*float64(total)*8/float64(traffic.Processor(b)-begin), "Gbit/cpu-s")
 			require.NoError(b, errors.Join(top.a.Close(), top.b.Close()))
 		})
 	}

@@ -178,14 +178,8 @@ func (d *Driver) Stats() driver.Stats {
 	var s driver.Stats
 	for _, x := range d.queues {
 		q := x.(*queue)
-		s.RxPackets += q.rxPackets.Load()
-		s.RxBytes += q.rxBytes.Load()
-		s.RxDropped += q.rxDropped.Load()
-		s.RxErrors += q.rxErrors.Load()
-		s.TxPackets += q.txPackets.Load()
-		s.TxBytes += q.txBytes.Load()
-		s.TxDropped += q.txDropped.Load()
-		s.TxErrors += q.txErrors.Load()
+		q.received.AddReceived(&s)
+		q.sent.AddSent(&s)
 	}
 	return s
 }

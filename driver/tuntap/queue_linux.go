@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/count"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/internal/vnethdr"
 	"github.com/culvert-net/culvert/packet"
@@ -39,8 +40,7 @@ type queue struct {
 	lost *port         // whose end Receive has reported
 	wake chan struct{} // interrupts the wait for another port
 
-	rxPackets, rxBytes, rxDropped, rxErrors atomic.Uint64
-	txPackets, txBytes, txDropped, txErrors atomic.Uint64
+	received, sent count.Packets
 }
 
 // port is a descriptor with all that belongs to one system call on it.
@@ -55,7 +55,7 @@ type port struct {
 		batch   []*packet.Buffer
 		n       int
 		err     error
-		bytes   uint64
+		bytes   int
 		header  [vnethdr.LenTunnel]byte
 		iov     [3]unix.Iovec // the header; a buffer; for a packet that is longer, a buffer for superframes behind where that part goes
 		small   *packet.Buffer
@@ -179,8 +179,7 @@ func (p *port) receive(batch []*packet.Buffer, wait time.Duration) (int, error) 
 	}
 	r.batch = nil
 	if r.n > 0 {
-		p.q.rxPackets.Add(uint64(r.n))
-		p.q.rxBytes.Add(r.bytes)
+		p.q.received.Pass(r.n, r.bytes)
 		return r.n, nil
 	}
 	if r.err != nil {
@@ -269,28 +268,28 @@ func (p *port) take(n int) {
 	var b *packet.Buffer
 	switch {
 	case n <= 0:
-		p.q.rxErrors.Add(1)
+		p.q.received.Errors.Add(1)
 		return
 	case n <= len(r.room):
 		b, r.small = r.small, nil
 	case r.small == nil || r.big == nil:
-		p.q.rxDropped.Add(1)
+		p.q.received.Dropped.Add(1)
 		return
 	case n < len(r.bigRoom): // one that fills the buffer may have been cut off
 		copy(r.bigRoom, r.room)
 		b, r.big = r.big, nil
 	default:
-		p.q.rxErrors.Add(1)
+		p.q.received.Errors.Add(1)
 		return
 	}
 	if b.Truncate(n) != nil || !p.accept(b) {
-		p.q.rxErrors.Add(1)
+		p.q.received.Errors.Add(1)
 		b.Free()
 		return
 	}
 	r.batch[r.n] = b
 	r.n++
-	r.bytes += uint64(n)
+	r.bytes += n
 }
 
 // accept reads what the header says about a packet, and reports whether it is one for us.
@@ -341,7 +340,7 @@ func (p *port) abandon(err error) {
 	}
 	for ; t.at < len(t.batch); t.at++ {
 		if t.batch[t.at] != nil {
-			p.q.txDropped.Add(1)
+			p.q.sent.Dropped.Add(1)
 		}
 	}
 	packet.FreeBatch(t.batch)
@@ -398,7 +397,7 @@ func (p *port) describe(b *packet.Buffer) error {
 
 // refuse is done with a packet that is not even tried.
 func (p *port) refuse(err error) {
-	p.q.txErrors.Add(1)
+	p.q.sent.Errors.Add(1)
 	p.next(err)
 }
 
@@ -407,8 +406,7 @@ func (p *port) sent(errno unix.Errno) {
 	var err error
 	switch errno {
 	case 0:
-		p.q.txPackets.Add(1)
-		p.q.txBytes.Add(uint64(p.tx.batch[p.tx.at].Len()))
+		p.q.sent.Pass(1, p.tx.batch[p.tx.at].Len())
 	case unix.EIO:
 		err = errDown
 	case unix.EBADFD:
@@ -423,7 +421,7 @@ func (p *port) sent(errno unix.Errno) {
 		return
 	}
 	if err != nil {
-		p.q.txDropped.Add(1)
+		p.q.sent.Dropped.Add(1)
 	}
 	p.next(err)
 }

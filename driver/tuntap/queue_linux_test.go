@@ -15,6 +15,7 @@ import (
 
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/tuntap"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/internal/vnethdr"
 	"github.com/culvert-net/culvert/packet"
 )
@@ -41,7 +42,7 @@ func pool(tb testing.TB, buffers, room int) *packet.Pool {
 }
 
 // message is a packet of a length, behind a header that says nothing.
-func message(n int) []byte { return append(make([]byte, vnethdr.LenTunnel), piece(0, n)...) }
+func message(n int) []byte { return append(make([]byte, vnethdr.LenTunnel), traffic.Piece(0, n)...) }
 
 // take receives one packet, which must be of a length, and frees it.
 func take(t *testing.T, d driver.Driver, n int) {
@@ -51,7 +52,7 @@ func take(t *testing.T, d driver.Driver, n int) {
 	require.NoError(t, err)
 	require.Equal(t, 1, got, "no packet of %d bytes", n)
 	assert.Equal(t, packet.DefaultHeadroom, batch[0].Headroom())
-	assert.True(t, bytes.Equal(piece(0, n), batch[0].Bytes()), "%d bytes came for %d", batch[0].Len(), n)
+	assert.True(t, bytes.Equal(traffic.Piece(0, n), batch[0].Bytes()), "%d bytes came for %d", batch[0].Len(), n)
 	batch[0].Free()
 }
 
@@ -142,7 +143,7 @@ func TestFull(t *testing.T) {
 	q := d.Queues()[0]
 	batch := make([]*packet.Buffer, 4096)
 	for i := range batch {
-		batch[i] = packet.Of(piece(0, 1000))
+		batch[i] = packet.Of(traffic.Piece(0, 1000))
 	}
 	require.ErrorIs(t, q.Send(batch), driver.ErrFull)
 	for _, b := range batch {
@@ -158,18 +159,18 @@ func TestFull(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1000+vnethdr.LenTunnel, n)
 	}
-	require.NoError(t, q.Send([]*packet.Buffer{packet.Of(piece(0, 1))}))
+	require.NoError(t, q.Send([]*packet.Buffer{packet.Of(traffic.Piece(0, 1))}))
 }
 
 // TestRefused: packets that the system or the metadata rules out do not keep others from being sent.
 func TestRefused(t *testing.T) {
 	d, wire := over(t, tuntap.Config{})
-	unknown, long, cut := packet.Of(piece(0, 100)), packet.Of(make([]byte, 1<<20)), packet.Of(piece(0, 100))
+	unknown, long, cut := packet.Of(traffic.Piece(0, 100)), packet.Of(make([]byte, 1<<20)), packet.Of(traffic.Piece(0, 100))
 	unknown.SetGSO(packet.GSOTCP6, 1000)
 	require.NoError(t, unknown.SetChecksumPartial(54, 16))
 	require.NoError(t, cut.SetChecksumPartial(50, 16))
 	require.NoError(t, cut.Truncate(60))
-	batch := []*packet.Buffer{long, unknown, nil, cut, packet.Of(piece(0, 100))}
+	batch := []*packet.Buffer{long, unknown, nil, cut, packet.Of(traffic.Piece(0, 100))}
 	require.ErrorIs(t, d.Queues()[0].Send(batch), unix.EMSGSIZE, "the first error")
 	assert.EqualValues(t, driver.Stats{TxPackets: 1, TxBytes: 100, TxErrors: 3}, d.Stats())
 	n, err := unix.Read(wire, make([]byte, 2000))

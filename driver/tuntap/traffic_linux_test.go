@@ -12,11 +12,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,6 +26,7 @@ import (
 	"github.com/culvert-net/culvert/driver"
 	"github.com/culvert-net/culvert/driver/tuntap"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/packet"
 )
 
@@ -109,87 +106,12 @@ func newTopology(tb testing.TB, c tuntap.Config) *topology {
 	return t
 }
 
-// pattern is data of which each piece says where it is, as its length has no factor in common with that of anything else.
-var pattern = func() []byte {
-	p, source := make([]byte, 1<<20+7), rand.NewChaCha8([32]byte{1})
-	_, _ = source.Read(p)
-	return append(p, p...)
-}()
-
-// piece returns the pattern's bytes for a piece of a stream.
-func piece(at, n int) []byte {
-	at %= len(pattern) / 2
-	return pattern[at : at+n]
-}
-
-// stream sends a number of bytes over TCP from a to b, checks them, and returns how long it took.
-func (t *topology) stream(tb testing.TB, total int, from, to string) time.Duration {
+// stream sends a number of bytes over TCP from a to an address of b's, and returns how long it took.
+func (t *topology) stream(tb testing.TB, total int, to string) time.Duration {
 	tb.Helper()
-	var listener *net.TCPListener
-	require.NoError(tb, t.nsB.Do(func() (err error) {
-		listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(to), 0)))
-		return err
-	}))
-	defer func() { _ = listener.Close() }()
-	sent := make(chan error, 1)
-	begin := time.Now()
-	go func() {
-		sent <- t.nsA.Do(func() error {
-			conn, err := net.DialTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0)),
-				listener.Addr().(*net.TCPAddr))
-			if err != nil {
-				return err
-			}
-			return errors.Join(sendStream(conn, total), conn.Close())
-		})
-	}()
-	require.NoError(tb, listener.SetDeadline(time.Now().Add(20*time.Second)))
-	conn, err := listener.AcceptTCP()
+	took, err := traffic.Stream(t.nsA, t.nsB, to, total)
 	require.NoError(tb, err)
-	defer func() { _ = conn.Close() }()
-	require.NoError(tb, receiveStream(conn, total))
-	require.NoError(tb, <-sent)
-	return time.Since(begin)
-}
-
-const (
-	chunk          = 256 << 10
-	streamPatience = 60 * time.Second
-)
-
-func sendStream(conn *net.TCPConn, total int) error {
-	if err := conn.SetDeadline(time.Now().Add(streamPatience)); err != nil {
-		return err
-	}
-	for at := 0; at < total; {
-		n, err := conn.Write(piece(at, min(chunk, total-at)))
-		if err != nil {
-			return err
-		}
-		at += n
-	}
-	return nil
-}
-
-func receiveStream(conn *net.TCPConn, total int) error {
-	if err := conn.SetDeadline(time.Now().Add(streamPatience)); err != nil {
-		return err
-	}
-	buf := make([]byte, chunk)
-	for at := 0; at < total; {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return fmt.Errorf("after %d bytes: %w", at, err)
-		}
-		if !bytes.Equal(buf[:n], piece(at, n)) {
-			return fmt.Errorf("other data than those sent within bytes %d to %d", at, at+n)
-		}
-		at += n
-	}
-	if n, err := conn.Read(buf); n != 0 || !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%d bytes too many, or %w", n, err)
-	}
-	return nil
+	return took
 }
 
 // volume is how much to send over TCP, in bytes: the more the faster it is.
@@ -198,11 +120,6 @@ func volume(superframes bool) int {
 		return 64 << 20
 	}
 	return 8 << 20
-}
-
-// gbits returns a rate for people.
-func gbits(n int, d time.Duration) string {
-	return fmt.Sprintf("%.2f Gbit/s", float64(n)*8/d.Seconds()/1e9)
 }
 
 // combinations are devices with and without their offloads.
@@ -237,8 +154,8 @@ func testTCP(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			top := newTopology(t, c.config)
 			total := volume(c.superframes)
-			took := top.stream(t, total, addressA, addressB)
-			t.Logf("%v: %s, %d packets, %d superframes, the longest %d bytes", top.a.Link().Offloads, gbits(total, took),
+			took := top.stream(t, total, addressB)
+			t.Logf("%v: %s, %d packets, %d superframes, the longest %d bytes", top.a.Link().Offloads, traffic.Rate(total, took),
 				top.aToB.packets.Load(), top.aToB.superframes.Load(), top.aToB.longest.Load())
 			if !c.superframes {
 				assert.Zero(t, top.aToB.superframes.Load())
@@ -269,27 +186,15 @@ func testDatagrams(t *testing.T) {
 // udp sends a datagram from a to b and back.
 func (t *topology) udp(tb testing.TB, size int) {
 	tb.Helper()
-	a, b := listenUDP(tb, t.nsA, addressA), listenUDP(tb, t.nsB, addressB)
+	a, b := traffic.ListenUDP(tb, t.nsA, addressA+":0"), traffic.ListenUDP(tb, t.nsB, addressB+":0")
 	buf := make([]byte, 1<<16)
 	for _, pair := range [][2]*net.UDPConn{{a, b}, {b, a}} {
-		_, err := pair[0].WriteToUDP(piece(0, size), pair[1].LocalAddr().(*net.UDPAddr))
+		_, err := pair[0].WriteToUDP(traffic.Piece(0, size), pair[1].LocalAddr().(*net.UDPAddr))
 		require.NoError(tb, err)
 		n, err := pair[1].Read(buf)
 		require.NoError(tb, err)
-		require.True(tb, bytes.Equal(piece(0, size), buf[:n]), "a datagram of %d bytes", size)
+		require.True(tb, bytes.Equal(traffic.Piece(0, size), buf[:n]), "a datagram of %d bytes", size)
 	}
-}
-
-func listenUDP(tb testing.TB, ns *netnstest.Namespace, address string) *net.UDPConn {
-	tb.Helper()
-	var conn *net.UDPConn
-	require.NoError(tb, ns.Do(func() (err error) {
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(address)})
-		return err
-	}))
-	require.NoError(tb, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	tb.Cleanup(func() { _ = conn.Close() })
-	return conn
 }
 
 // ping sends an echo request of b's, which must not be fragmented, and waits for the reply of a's kernel.
@@ -308,7 +213,7 @@ func (t *topology) ping(tb testing.TB, size int) {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
 	}))
 	require.NoError(tb, err)
-	request := append([]byte{8, 0, 0, 0, 0x12, 0x34, 0, 1}, piece(0, size)...)
+	request := append([]byte{8, 0, 0, 0, 0x12, 0x34, 0, 1}, traffic.Piece(0, size)...)
 	binary.BigEndian.PutUint16(request[2:], checksum.Of(request))
 	_, err = conn.Write(request)
 	require.NoError(tb, err)
@@ -330,7 +235,7 @@ func testUDPSegments(t *testing.T) {
 	}{{tuntap.TAP, false}, {tuntap.TUN, true}} {
 		t.Run(c.kind.String(), func(t *testing.T) {
 			top := newTopology(t, tuntap.Config{Kind: c.kind})
-			a, b := listenUDP(t, top.nsA, addressA), listenUDP(t, top.nsB, addressB)
+			a, b := traffic.ListenUDP(t, top.nsA, addressA+":0"), traffic.ListenUDP(t, top.nsB, addressB+":0")
 			const segment, count = 1400, 40
 			raw, err := a.SyscallConn()
 			require.NoError(t, err)
@@ -341,13 +246,13 @@ func testUDPSegments(t *testing.T) {
 				netnstest.Missing(t, "UDP_SEGMENT (Linux 4.18)")
 			}
 			require.NoError(t, err)
-			_, err = a.WriteToUDP(piece(0, segment*count-7), b.LocalAddr().(*net.UDPAddr))
+			_, err = a.WriteToUDP(traffic.Piece(0, segment*count-7), b.LocalAddr().(*net.UDPAddr))
 			require.NoError(t, err)
 			buf := make([]byte, 1<<16)
 			for i := range count {
 				n, err := b.Read(buf)
 				require.NoError(t, err)
-				want := piece(i*segment, segment)
+				want := traffic.Piece(i*segment, segment)
 				if i == count-1 {
 					want = want[:segment-7]
 				}
@@ -385,8 +290,8 @@ func testVXLAN(t *testing.T) {
 			tunnel(top.nsA, top.a, addressA, addressB, "10.8.0.1")
 			tunnel(top.nsB, top.b, addressB, addressA, "10.8.0.2")
 			total := volume(c.without == 0)
-			took := top.stream(t, total, "10.8.0.1", "10.8.0.2")
-			t.Logf("%v: %s, %d packets, %d superframes in tunnels, the longest %d bytes", top.a.Link().Offloads, gbits(total, took),
+			took := top.stream(t, total, "10.8.0.2")
+			t.Logf("%v: %s, %d packets, %d superframes in tunnels, the longest %d bytes", top.a.Link().Offloads, traffic.Rate(total, took),
 				top.aToB.packets.Load(), top.aToB.tunnelled.Load(), top.aToB.longest.Load())
 			assert.Equal(t, top.a.Link().Offloads.Has(packet.OffloadTunnelTCP4), top.aToB.tunnelled.Load() > 0)
 		})

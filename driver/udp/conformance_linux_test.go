@@ -5,22 +5,16 @@ package udp_test
 //	the driver 192.0.2.1 dev0 ──veth── dev1 192.0.2.2 the other one
 
 import (
-	"net/netip"
-	"strconv"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/culvert-net/culvert/driver/drivertest"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/udp"
 	"github.com/culvert-net/culvert/internal/netnstest"
 )
 
 // The suite's packets are between these two, and for the discard port.
-var (
-	near = netip.AddrFrom4([4]byte{192, 0, 2, 1})
-	far  = netip.AddrFrom4([4]byte{192, 0, 2, 2})
-)
+var near, far = nodes.Near(), nodes.Far()
 
 const discard = 9
 
@@ -44,45 +38,16 @@ func TestConformance(t *testing.T) {
 func conformance(t *testing.T, c udp.Config) {
 	drivertest.Run(t, drivertest.Harness{
 		New: func(t *testing.T, want drivertest.Config) drivertest.Pair {
-			one, two := netnstest.New(t), netnstest.New(t)
-			netnstest.Veth(t,
-				netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
-				netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
-			one.IP(t, "address add 192.0.2.1/24 dev dev0")
-			two.IP(t, "address add 192.0.2.2/24 dev dev1")
+			one, two := nodes.New(t)
 			c.Port, c.Pool = discard, want.Pool
 			return drivertest.Pair{
-				Driver: open(t, one, c),
-				Wire:   drivertest.Joined(open(t, two, udp.Config{Local: far, Port: discard})),
-				SetUp: func(up bool) error {
-					state := "down"
-					if up {
-						state = "up"
-					}
-					return ip(one, t, "link set dev0 "+state)
-				},
-				SetMTU: func(mtu int) error { return ip(one, t, "link set dev0 mtu "+strconv.Itoa(mtu)) },
+				Driver: nodes.Open(t, one, udp.New, c),
+				Wire:   drivertest.Joined(nodes.Open(t, two, udp.New, udp.Config{Local: far, Port: discard})),
+				SetUp:  nodes.SetUp(t, one),
+				SetMTU: nodes.SetMTU(t, one),
 			}
 		},
 		Rewrites: true,
 		LongOK:   true, // the kernel cuts
 	})
-}
-
-// ip runs the ip tool, which fails the test by itself.
-func ip(ns *netnstest.Namespace, t *testing.T, args string) error {
-	t.Helper()
-	ns.IP(t, args)
-	return nil
-}
-
-// open opens a driver in a namespace. Who opened it closes it.
-func open(tb testing.TB, ns *netnstest.Namespace, c udp.Config) *udp.Driver {
-	tb.Helper()
-	var d *udp.Driver
-	require.NoError(tb, ns.Do(func() (err error) {
-		d, err = udp.New(c)
-		return err
-	}))
-	return d
 }

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
-	"github.com/culvert-net/culvert/gso"
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/vxlan"
@@ -22,20 +21,12 @@ import (
 // Driver is a VTEP on UDP sockets; see [New].
 type Driver struct {
 	config Config
-	pool   *packet.Pool
-	local  [4]byte // zero for any
-	watch  *sockets.Watch
+	base   *ipsocket.Base
 	queues []driver.Queue
-	own    []*queue
-	ready  atomic.Bool // all sockets are open
-	closed atomic.Bool
-	done   sync.Once
-
-	superframes *packet.Pool
+	own    []*queue // the same ones
 
 	gso     atomic.Bool   // datagrams may be merged
 	longest atomic.Uint32 // payload bytes of one that may be
-	inner   atomic.Uint32 // MTU of the tunnels of peers on the same machine
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -56,59 +47,32 @@ func New(c Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{config: c, pool: c.Pool}
-	if c.Local.IsValid() {
-		d.local = c.Local.As4()
-	}
-	name := c.Device
-	if name == "" && c.Local.IsLoopback() {
-		name = "lo" // it has one address of those that it answers for
-	}
-	if d.watch, err = sockets.NewWatch(name, c.Local, d.deviceChanged); err != nil {
-		return nil, fmt.Errorf("udp: the network device cannot be watched: %w", err)
-	}
-	if err := d.open(); err != nil {
-		_ = d.Close()
+	d := &Driver{config: c}
+	d.gso.Store(!c.NoGSO)
+	d.base, err = ipsocket.Open(ipsocket.Config{
+		Driver: "udp", Local: c.Local, Device: c.Device, Pool: c.Pool, Superframes: c.Superframes, Large: DefaultSuperframes,
+		InnerMTU: c.InnerMTU, Overhead: vxlan.Overhead, Fit: d.fit, Rebind: d.rebind,
+	})
+	if err != nil {
 		return nil, err
 	}
+	for range c.Queues {
+		if err := d.addQueue(); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	d.base.Ready()
 	return d, nil
 }
 
-// open opens all sockets; what is open if there is an error is for Close.
-func (d *Driver) open() error {
-	device := d.watch.Device()
-	if d.config.Device != "" && device.Index == 0 {
-		return fmt.Errorf("udp: Config.Device: there is no network device %q", d.config.Device)
+// addQueue opens the sockets of a queue. What is open if there is an error is for Close.
+func (d *Driver) addQueue() error {
+	q := &queue{d: d}
+	if err := q.rx.open(d); err != nil {
+		return err
 	}
-	if d.pool == nil {
-		var err error
-		size := packet.DefaultHeadroom + device.MTU
-		d.pool, err = packet.NewPool(packet.PoolConfig{Size: max(packet.DefaultSize, (size+63)&^63)}) // whole cache lines
-		if err != nil {
-			return err
-		}
-	}
-	if d.superframes = d.config.Superframes; d.superframes == nil {
-		var err error
-		size := packet.DefaultHeadroom + gso.LargeSize
-		if d.superframes, err = packet.NewPool(packet.PoolConfig{Buffers: DefaultSuperframes, Size: size}); err != nil {
-			return err
-		}
-	}
-	d.gso.Store(!d.config.NoGSO)
-	d.fit(device)
-	for range d.config.Queues {
-		q := &queue{d: d}
-		if err := q.rx.open(d); err != nil {
-			return err
-		}
-		d.own, d.queues = append(d.own, q), append(d.queues, q)
-		if err := q.tx.open(d, q); err != nil {
-			return err
-		}
-	}
-	d.ready.Store(true)
-	return nil
+	d.own, d.queues = append(d.own, q), append(d.queues, q)
+	return q.tx.open(d, q)
 }
 
 // socket returns a UDP socket bound to a port, with the options that all of the driver's have.
@@ -129,16 +93,14 @@ func (d *Driver) setUp(fd int, port uint16, options []sockets.Option) error {
 	if err := sockets.SetOptions(fd, options); err != nil {
 		return fmt.Errorf("udp: %w", err)
 	}
-	if d.config.Device != "" {
-		if err := unix.BindToDevice(fd, d.config.Device); err != nil {
-			return fmt.Errorf("udp: Config.Device %q: %w", d.config.Device, os.NewSyscallError("setsockopt SO_BINDTODEVICE", err))
-		}
+	if err := d.base.BindToDevice(fd); err != nil {
+		return fmt.Errorf("udp: %w", err)
 	}
-	err := unix.Bind(fd, &unix.SockaddrInet4{Addr: d.local, Port: int(port)})
+	err := unix.Bind(fd, &unix.SockaddrInet4{Addr: d.base.Local, Port: int(port)})
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return fmt.Errorf("udp: Config.Port %d of %v is in use, by a VXLAN device of the kernel's or by another program: %w",
-			port, netip.AddrFrom4(d.local), os.NewSyscallError("bind", err))
+			port, netip.AddrFrom4(d.base.Local), os.NewSyscallError("bind", err))
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return fmt.Errorf("udp: Config.Local %v is no address of this machine: %w", d.config.Local, os.NewSyscallError("bind", err))
 	case err != nil:
@@ -147,66 +109,40 @@ func (d *Driver) setUp(fd int, port uint16, options []sockets.Option) error {
 	return nil
 }
 
-// deviceChanged takes it that the network device is another one, or has another MTU.
-func (d *Driver) deviceChanged(old, device sockets.Device) {
-	d.fit(device)
-	if d.config.Device == "" || device.Index == 0 || device.Index == old.Index || !d.ready.Load() {
-		return
-	}
-	for _, q := range d.own { // the sockets are bound to a device that is gone
-		rebind(q.rx.conn, d.config.Device)
+// rebind binds the sockets to a device that has come back. Where the kernel does not allow it only new sockets would help.
+func (d *Driver) rebind() {
+	for _, q := range d.own {
+		_ = q.rx.Conn.Control(d.base.BindToDevice)
 		for i := range q.tx.sources {
-			rebind(q.tx.sources[i].conn, d.config.Device)
+			_ = q.tx.sources[i].conn.Control(d.base.BindToDevice)
 		}
 	}
 }
 
-// fit sets what depends on the device's MTU: the kernel does not fragment merged datagrams, and peers do not make packets in the
-// tunnel that would need fragments.
-func (d *Driver) fit(device sockets.Device) {
-	const usual = 1500 // of Ethernet, if there is no one device
-	inner, longest := d.config.InnerMTU, maxPacket
-	if inner == 0 {
-		inner = usual - vxlan.Overhead
+// fit sets how long datagrams may be that are merged, as the kernel does not fragment them. The MTU is the device's, in bytes; 0 if there
+// is no one device.
+func (d *Driver) fit(mtu int) {
+	if mtu == 0 {
+		mtu = ipsocket.MaxPacket
 	}
-	if device.MTU != 0 {
-		longest = device.MTU
-	}
-	if device.MTU != 0 && d.config.InnerMTU == 0 {
-		inner = device.MTU - vxlan.Overhead
-	}
-	d.inner.Store(uint32(max(inner, 0)))
-	d.longest.Store(uint32(max(longest-headers, 0)))
-}
-
-// rebind binds a socket to a device that has come back. Without CAP_NET_RAW the kernel does not allow it (sock_bindtoindex), and
-// only new sockets would help.
-func rebind(c *sockets.Conn, device string) {
-	_ = c.Control(func(fd int) error { return unix.BindToDevice(fd, device) })
+	d.longest.Store(uint32(max(mtu-headers, 0)))
 }
 
 // Queues implements [driver.Driver].
 func (d *Driver) Queues() []driver.Queue { return d.queues }
 
 // Link implements [driver.Driver]. Name and MTU are those of the device that has Config.Local, or is Config.Device.
-func (d *Driver) Link() driver.Link {
-	l := driver.Link{Raw: true, Up: true, Offloads: packet.OffloadChecksum | packet.OffloadUDP4}
-	if d.config.Device != "" || d.local != [4]byte{} {
-		device := d.watch.Device()
-		l.Name, l.MTU, l.Up = device.Name, min(device.MTU, maxPacket), device.Up
-	}
-	return l
-}
+func (d *Driver) Link() driver.Link { return d.base.Link(packet.OffloadChecksum | packet.OffloadUDP4) }
 
 // Changed implements [driver.Driver].
-func (d *Driver) Changed() <-chan struct{} { return d.watch.Changed() }
+func (d *Driver) Changed() <-chan struct{} { return d.base.Changed() }
 
 // Stats implements [driver.Driver]. RxDropped includes what the sockets had no room for.
 func (d *Driver) Stats() driver.Stats {
 	var s driver.Stats
 	for _, q := range d.own {
-		q.rx.addTo(&s)
-		q.tx.addTo(&s)
+		q.rx.AddTo(&s)
+		q.tx.Counts.AddSent(&s)
 	}
 	return s
 }
@@ -219,16 +155,13 @@ func (d *Driver) GRO() bool { return len(d.own) > 0 && d.own[0].rx.gro }
 
 // Close implements [driver.Driver].
 func (d *Driver) Close() error {
-	var err error
-	d.done.Do(func() {
-		d.closed.Store(true)
-		err = d.watch.Close()
+	return d.base.Close(func() (err error) {
 		for _, q := range d.own {
 			err = errors.Join(err, q.tx.close(), q.rx.close()) // in this order, as sending may find something to receive
 		}
+		return err
 	})
-	return err
 }
 
 // Interrupt implements [driver.Queue].
-func (q *queue) Interrupt() { q.rx.conn.Interrupt() }
+func (q *queue) Interrupt() { q.rx.Interrupt() }

@@ -7,7 +7,6 @@ package udp_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -20,10 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/udp"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	codec "github.com/culvert-net/culvert/udp"
@@ -43,29 +44,10 @@ func TestConfigFaults(t *testing.T) {
 	assert.ErrorContains(t, err, "group")
 }
 
-// nodes returns two namespaces with a veth pair between them.
-func nodes(tb testing.TB) (one, two *netnstest.Namespace) {
-	tb.Helper()
-	one, two = netnstest.New(tb), netnstest.New(tb)
-	netnstest.Veth(tb,
-		netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
-		netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
-	one.IP(tb, "address add 192.0.2.1/24 dev dev0")
-	two.IP(tb, "address add 192.0.2.2/24 dev dev1")
-	return one, two
-}
-
-func opened(t *testing.T, ns *netnstest.Namespace, c udp.Config) *udp.Driver {
-	t.Helper()
-	d := open(t, ns, c)
-	t.Cleanup(func() { assert.NoError(t, d.Close()) })
-	return d
-}
-
 func TestWhatCannotBeOpened(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, _ := nodes(t)
-		opened(t, one, udp.Config{Local: near, Port: discard})
+		one, _ := nodes.New(t)
+		nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
 		for _, c := range []struct {
 			name string
 			udp.Config
@@ -142,9 +124,9 @@ func seen(t *testing.T, s *netnstest.Socket) (ipv4.Header, codec.Header, []byte)
 func TestHeadersThatAreSent(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, local := range []netip.Addr{{}, near} {
-			one, two := nodes(t)
-			d := opened(t, one, udp.Config{Local: local, Port: discard})
-			listenUDP(t, two, "192.0.2.2:9") // nobody is to refuse them
+			one, two := nodes.New(t)
+			d := nodes.Opened(t, one, udp.New, udp.Config{Local: local, Port: discard})
+			traffic.ListenUDP(t, two, "192.0.2.2:9") // nobody is to refuse them
 			wire := two.Socket(t, "dev1")
 			ports := map[uint16]uint16{}
 			for _, f := range []fields{
@@ -175,10 +157,10 @@ func TestHeadersThatAreSent(t *testing.T) {
 
 func TestHeadersThatAreMade(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		d := opened(t, one, udp.Config{Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:4711")
-		raw, err := c.(*net.UDPConn).SyscallConn()
+		one, two := nodes.New(t)
+		d := nodes.Opened(t, one, udp.New, udp.Config{Port: discard})
+		c := traffic.ListenUDP(t, two, "192.0.2.2:4711")
+		raw, err := c.SyscallConn()
 		require.NoError(t, err)
 		require.NoError(t, raw.Control(func(fd uintptr) {
 			assert.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, 7))
@@ -187,7 +169,7 @@ func TestHeadersThatAreMade(t *testing.T) {
 		for _, text := range []string{"", "payload"} {
 			_, err = c.WriteTo([]byte(text), net.UDPAddrFromAddrPort(netip.AddrPortFrom(near, discard)))
 			require.NoError(t, err)
-			b := receive(t, d)
+			b := nodes.Receive(t, d)
 			h, payload, err := ipv4.Parse(b.Bytes())
 			require.NoError(t, err)
 			assert.True(t, h.ChecksumOK())
@@ -202,21 +184,6 @@ func TestHeadersThatAreMade(t *testing.T) {
 			b.Free()
 		}
 	})
-}
-
-// receive returns the next packet.
-func receive(t *testing.T, d driver.Driver) *packet.Buffer {
-	t.Helper()
-	batch := make([]*packet.Buffer, 1)
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		n, err := d.Queues()[0].Receive(batch, time.Second)
-		require.NoError(t, err)
-		if n == 1 {
-			return batch[0]
-		}
-	}
-	require.FailNow(t, "no packet came", "%+v", d.Stats())
-	return nil
 }
 
 // fragments cuts a packet without DF.
@@ -242,16 +209,16 @@ func fragments(t *testing.T, p []byte, mtu int) []*packet.Buffer {
 
 func TestFragmentsAreJoined(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:9")
-		require.NoError(t, c.(*net.UDPConn).SetReadBuffer(4<<20))
+		one, two := nodes.New(t)
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		require.NoError(t, c.SetReadBuffer(4<<20))
 		whole := fields{source: 40000, ttl: 64, size: 3000}.packet(t).Bytes()
 		parts := func() []*packet.Buffer { return fragments(t, whole, 576) }
 		arrives := func(name string) {
 			t.Helper()
 			got := make([]byte, 1<<16)
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(nodes.Patience)))
 			n, _, err := c.ReadFrom(got)
 			require.NoError(t, err, name)
 			assert.Equal(t, whole[28:], got[:n:n], name)
@@ -295,8 +262,8 @@ func TestFragmentsAreJoined(t *testing.T) {
 
 func TestRefusedPackets(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, _ := nodes(t)
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
+		one, _ := nodes.New(t)
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
 		good := fields{source: 40000, ttl: 64, size: 100}.packet(t).Bytes()
 		change := func(at int, v byte) []byte {
 			p := slices.Clone(good)
@@ -329,8 +296,8 @@ func TestRefusedPackets(t *testing.T) {
 
 func TestFaultsOfTheNetwork(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
+		one, two := nodes.New(t)
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
 		send := func(f fields) error { return d.Queues()[0].Send([]*packet.Buffer{f.packet(t)}) }
 		small := fields{source: 40000, ttl: 64, size: 10}
 
@@ -354,7 +321,7 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 			_, _, data := seen(t, wire)
 			require.Len(t, data, i)
 		}
-		for end := time.Now().Add(patience); d.Faults().ICMP == 0; {
+		for end := time.Now().Add(nodes.Patience); d.Faults().ICMP == 0; {
 			require.NoError(t, send(small))
 			require.True(t, time.Now().Before(end), "nobody refuses what nobody receives")
 		}
@@ -365,25 +332,18 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 func TestPathMTU(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, local := range []netip.Addr{{}, near} {
-			one, two := nodes(t)
-			three := netnstest.New(t)
-			netnstest.Veth(t,
-				netnstest.End{Namespace: two, Device: "dev2", MAC: "02:00:00:00:00:03"},
-				netnstest.End{Namespace: three, Device: "dev3", MAC: "02:00:00:00:00:04"})
-			two.IP(t, "address add 198.51.100.1/24 dev dev2")
-			two.IP(t, "link set dev2 mtu 1300")
-			require.NoError(t, two.Do(func() error { return writeFile("/proc/sys/net/ipv4/ip_forward", "1") }))
-			one.IP(t, "route add 198.51.100.0/24 via 192.0.2.2")
-			d := opened(t, one, udp.Config{Local: local, Port: discard})
+			one, two := nodes.New(t)
+			nodes.Route(t, one, two, 1300)
+			d := nodes.Opened(t, one, udp.New, udp.Config{Local: local, Port: discard})
 
-			far := [4]byte{198, 51, 100, 2}
+			far := nodes.Beyond().As4()
 			b := fields{source: 40000, ttl: 64, df: true, size: 1400}.packet(t)
 			h, _, err := ipv4.Parse(b.Bytes())
 			require.NoError(t, err)
 			h.SetDst(far)
 			long := slices.Clone(b.Bytes())
 			batch := make([]*packet.Buffer, 1)
-			for end := time.Now().Add(patience); ; {
+			for end := time.Now().Add(nodes.Patience); ; {
 				_ = d.Queues()[0].Send([]*packet.Buffer{packet.Of(long)}) // the first goes out, later ones are known to be too long
 				n, err := d.Queues()[0].Receive(batch, time.Millisecond)
 				require.NoError(t, err)
@@ -409,64 +369,48 @@ func TestPathMTU(t *testing.T) {
 	})
 }
 
+// allArrive sends a batch of long datagrams, which can be merged, from a new driver to a socket.
+func allArrive(t *testing.T, d *udp.Driver, c *net.UDPConn) {
+	t.Helper()
+	const packets, size = 40, 1200
+	var batch []*packet.Buffer
+	for range packets {
+		batch = append(batch, fields{source: 40000, ttl: 64, size: size}.packet(t))
+	}
+	require.NoError(t, d.Queues()[0].Send(batch))
+	got := make([]byte, 1<<16)
+	for range packets {
+		n, err := c.Read(got)
+		require.NoError(t, err)
+		require.Equal(t, size, n)
+	}
+	assert.EqualValues(t, packets, d.Stats().TxPackets)
+}
+
 // TestMergedIsRefused: what the kernel refuses merged, since the route takes no more, goes out unmerged, and in fragments.
 func TestMergedIsRefused(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
+		one, two := nodes.New(t)
 		one.IP(t, "route add 192.0.2.2/32 dev dev0 mtu lock 1000")
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
 		if !d.GSO() {
 			netnstest.Missing(t, "UDP_SEGMENT (Linux 4.18)")
 		}
-		c := listenUDP(t, two, "192.0.2.2:9")
-		const packets = 40
-		var batch []*packet.Buffer
-		for range packets {
-			batch = append(batch, fields{source: 40000, ttl: 64, size: 1200}.packet(t))
-		}
-		require.NoError(t, d.Queues()[0].Send(batch))
-		got := make([]byte, 1<<16)
-		for range packets {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
-			n, _, err := c.ReadFrom(got)
-			require.NoError(t, err)
-			require.Equal(t, 1200, n)
-		}
-		assert.EqualValues(t, packets, d.Stats().TxPackets)
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		allArrive(t, d, c)
 		assert.True(t, d.GSO(), "smaller ones can be merged")
 	})
-}
-
-func writeFile(path, text string) error {
-	fd, err := unix.Open(path, unix.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = unix.Write(fd, []byte(text))
-	return errors.Join(err, unix.Close(fd))
 }
 
 // TestWithoutChecksumOffload: whether the kernel refuses to cut datagrams for a device that computes no checksums depends on its version
 // (EIO); all arrive in any case.
 func TestWithoutChecksumOffload(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, two := nodes(t)
+		one, two := nodes.New(t)
 		one.Tool(t, "ethtool", "-K", "dev0", "tx", "off")
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
-		c := listenUDP(t, two, "192.0.2.2:9")
-		const packets = 40
-		var batch []*packet.Buffer
-		for range packets {
-			batch = append(batch, fields{source: 40000, ttl: 64, size: 1200}.packet(t))
-		}
-		require.NoError(t, d.Queues()[0].Send(batch))
-		got := make([]byte, 1<<16)
-		for range packets {
-			require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
-			n, _, err := c.ReadFrom(got)
-			require.NoError(t, err)
-			require.Equal(t, 1200, n)
-		}
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
+		c := traffic.ListenUDP(t, two, "192.0.2.2:9")
+		allArrive(t, d, c)
 		assert.Equal(t, d.GSO(), d.Faults().GSO == 0)
 		t.Logf("merged: %t", d.GSO())
 	})
@@ -477,15 +421,15 @@ func TestDeviceGoneAndBack(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, config := range []udp.Config{{Local: near}, {Device: "dev0"}, {}} {
 			config.Port = discard
-			one, two := nodes(t)
-			d := opened(t, one, config)
+			one, two := nodes.New(t)
+			d := nodes.Opened(t, one, udp.New, config)
 			batch := make([]*packet.Buffer, 1)
 			both := func(when string) {
 				t.Helper()
-				c := listenUDP(t, two, "192.0.2.2:9")
+				c := traffic.ListenUDP(t, two, "192.0.2.2:9")
 				defer func() { _ = c.Close() }()
 				buf := make([]byte, 100)
-				for end := time.Now().Add(patience); ; {
+				for end := time.Now().Add(nodes.Patience); ; {
 					require.True(t, time.Now().Before(end), "%s: no packet comes out; %+v", when, d.Faults())
 					_ = d.Queues()[0].Send([]*packet.Buffer{fields{source: 40000, ttl: 64, size: 10}.packet(t)})
 					require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
@@ -493,7 +437,7 @@ func TestDeviceGoneAndBack(t *testing.T) {
 						break
 					}
 				}
-				for end := time.Now().Add(patience); ; {
+				for end := time.Now().Add(nodes.Patience); ; {
 					require.True(t, time.Now().Before(end), "%s: no packet comes in", when)
 					_, _ = c.WriteTo([]byte("back"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(near, discard)))
 					if n, err := d.Queues()[0].Receive(batch, 10*time.Millisecond); err == nil && n == 1 {
@@ -505,11 +449,7 @@ func TestDeviceGoneAndBack(t *testing.T) {
 			both("at first")
 			one.IP(t, "link delete dev0")
 			_ = d.Queues()[0].Send([]*packet.Buffer{fields{source: 40000, ttl: 64, size: 10}.packet(t)})
-			netnstest.Veth(t,
-				netnstest.End{Namespace: one, Device: "dev0", MAC: "02:00:00:00:00:01"},
-				netnstest.End{Namespace: two, Device: "dev1", MAC: "02:00:00:00:00:02"})
-			one.IP(t, "address add 192.0.2.1/24 dev dev0")
-			two.IP(t, "address add 192.0.2.2/24 dev dev1")
+			nodes.Connect(t, one, two)
 			both("when the device is back")
 		}
 	})
@@ -519,8 +459,8 @@ func TestDeviceGoneAndBack(t *testing.T) {
 // counted, and all buffers to come back.
 func TestRandomPackets(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
-		one, _ := nodes(t)
-		d := opened(t, one, udp.Config{Local: near, Port: discard})
+		one, _ := nodes.New(t)
+		d := nodes.Opened(t, one, udp.New, udp.Config{Local: near, Port: discard})
 		pool, err := packet.NewPool(packet.PoolConfig{})
 		require.NoError(t, err)
 		const seed, rounds = 1, 300

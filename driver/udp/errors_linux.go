@@ -5,12 +5,11 @@ package udp
 
 import (
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/icmp"
-	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
 )
 
@@ -72,79 +71,46 @@ func (d *Driver) Faults() Faults {
 	return f
 }
 
-// errorQueue reads the error queue of a source's socket.
+// quoted is how many payload bytes are read of what an error is about: the engine looks at the VXLAN header.
+const quoted = 64
+
+// errorQueue is that of a source's socket.
 type errorQueue struct {
-	o      *source
-	batch  *sockets.Batch
-	quote  []byte
-	tell   bool // the engine
-	readFD func(fd int) error
+	ipsocket.ErrorQueue
+	o    *source
+	tell bool // the engine
 }
 
-const (
-	quoted       = 64  // payload bytes of what an error is about that are read: the engine looks at the VXLAN header
-	errorControl = 160 // bytes: the error with who sent it, and addresses, 16+16+16 and 16+12 with padding
-)
-
 func (e *errorQueue) open(o *source) {
-	e.o, e.quote = o, make([]byte, quoted)
-	e.batch = sockets.NewBatch(1, true, errorControl)
-	e.batch.Set(0, e.quote)
-	e.readFD = e.read
+	e.o = o
+	e.Init(quoted, e.take)
 }
 
 // drain reads all errors. If tell is set, the engine is told of path MTUs.
 func (e *errorQueue) drain(tell bool) {
 	e.tell = tell
-	_ = e.o.conn.Control(e.readFD) // closed: nothing to read
+	e.Drain(e.o.conn)
 }
 
-func (e *errorQueue) read(fd int) error {
-	for {
-		if _, errno := e.batch.ReceiveErrors(uintptr(fd), 1); errno != 0 {
-			return nil
-		}
-		e.take()
-	}
-}
-
-// take takes the error that was read.
-func (e *errorQueue) take() {
-	var why *unix.SockExtendedErr
-	local := e.o.s.d.local
-	for control := e.batch.Control(0); ; {
-		h, data, rest := sockets.NextControl(control)
-		if h == nil {
-			break
-		}
-		control = rest
-		switch {
-		case h.Level != unix.IPPROTO_IP:
-		case h.Type == unix.IP_RECVERR && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})):
-			why = (*unix.SockExtendedErr)(unsafe.Pointer(unsafe.SliceData(data)))
-		case h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo && local == [4]byte{}:
-			local = [4]byte(data[8:12])
-		}
-	}
-	const originLocal, originICMP = 1, 2 // SO_EE_ORIGIN_* of include/uapi/linux/errqueue.h
-	if why == nil {
-		return
-	}
-	if why.Origin == originICMP {
-		e.o.s.faults.count(faultICMP)
+// take counts an error, and tells the engine.
+func (e *errorQueue) take(why *ipsocket.SendError) {
+	s := e.o.s
+	if why.Origin == ipsocket.OriginICMP {
+		s.faults.count(faultICMP)
 	}
 	if !e.tell || why.Errno != uint32(unix.EMSGSIZE) {
 		return
 	}
-	n, _ := e.batch.Received(0)
-	name := e.batch.Name(0)
 	switch why.Origin {
-	case originICMP:
-		e.report(local, name.Addr, name.Port, e.quote[:min(n, quoted)], why.Info)
-	case originLocal: // about the message in hand, as the kernel quotes nothing then
-		m := &e.o.s.messages[e.o.from]
-		d := &e.o.s.datagrams[m.start.datagram]
-		p := e.o.s.payloads[d.first]
+	case ipsocket.OriginICMP:
+		local := s.d.base.Local
+		if local == [4]byte{} {
+			local = why.Local
+		}
+		e.report(local, why.To.Addr, why.To.Port, why.Quote, why.Info)
+	case ipsocket.OriginLocal: // about the message in hand
+		d := &s.datagrams[s.messages[e.o.outgoing.From].start.datagram]
+		p := s.payloads[d.first]
 		e.report(d.src, d.dst, order(d.port), p[:min(len(p), quoted)], why.Info)
 	}
 }
@@ -153,7 +119,7 @@ func (e *errorQueue) take() {
 // has a port in network byte order.
 func (e *errorQueue) report(src, dst [4]byte, port uint16, payload []byte, mtu uint32) {
 	s := e.o.s
-	b := s.d.pool.Get()
+	b := s.d.base.Pool.Get()
 	if b == nil {
 		return
 	}
@@ -166,9 +132,9 @@ func (e *errorQueue) report(src, dst [4]byte, port uint16, payload []byte, mtu u
 	quote := p[front:]
 	copy(quote[headers:], payload)
 	h := header{src: src, dst: dst, port: e.o.port, toPort: order(port), ttl: ipv4.DefaultTTL}
-	h.put((*[headers]byte)(quote), int(min(mtu, maxPacket))-headers+1) // how long it was is not told: longer than that
+	h.put((*[headers]byte)(quote), int(min(mtu, ipsocket.MaxPacket))-headers+1) // how long it was is not told: longer than that
 	f := ipv4.Fields{TTL: ipv4.DefaultTTL, Protocol: ipv4.ProtocolICMP, Src: dst, Dst: src, Flags: ipv4.DontFragment}
 	_, _ = f.Put(p, icmp.HeaderLen+len(quote)) // sized for it
-	icmp.FragmentationNeeded(uint16(min(mtu, maxPacket))).AppendError(p[:ipv4.HeaderLen], quote)
+	icmp.FragmentationNeeded(uint16(min(mtu, ipsocket.MaxPacket))).AppendError(p[:ipv4.HeaderLen], quote)
 	s.q.rx.report(b)
 }

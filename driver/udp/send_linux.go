@@ -9,12 +9,11 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/internal/sockets"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
@@ -27,13 +26,12 @@ const (
 	txPieces   = 128 // of a datagram: fragments, or what is merged
 	txControl  = 128 // bytes of control messages: TTL, TOS, source address, segment size, 104 with their headers
 
-	patience = 2 * time.Millisecond // how long a Send waits in all for sockets that are full
-
 	none = -1
 )
 
 // sender is the sending half of a queue.
 type sender struct {
+	ipsocket.Sender
 	d       *Driver
 	q       *queue
 	mu      sync.Mutex
@@ -45,12 +43,8 @@ type sender struct {
 	payloads  [txBuffers][]byte
 	datagrams [txBuffers]datagram
 	messages  [txMessages]message
-	patience  time.Duration
-	first     error // what Send returns
-
-	packets, bytes, dropped, errors atomic.Uint64
-	faults                          faults
-	unmerged                        int // datagrams that were too long to be merged since the limit was lowered
+	faults    faults
+	unmerged  int // datagrams that were too long to be merged since the limit was lowered
 }
 
 // source is a socket that sends from a port of its own.
@@ -64,8 +58,7 @@ type source struct {
 
 	mode     mode // as the socket is
 	want     mode // as the messages that are to be sent want it
-	from, to int  // those messages
-	errno    unix.Errno
+	outgoing ipsocket.Outgoing
 }
 
 // mode is what holds for all that a socket sends until it is changed.
@@ -152,10 +145,10 @@ func (q *queue) Send(batch []*packet.Buffer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer packet.FreeBatch(batch)
-	if s.d.closed.Load() {
+	if s.d.base.Closed() {
 		return net.ErrClosed
 	}
-	s.patience, s.first = patience, nil
+	s.Begin()
 	for rest := batch; len(rest) > 0; {
 		n := s.sort(rest)
 		rest = rest[n:]
@@ -167,14 +160,7 @@ func (q *queue) Send(batch []*packet.Buffer) error {
 	}
 	clear(s.payloads[:])
 	s.buffers = nil
-	return s.first
-}
-
-// fail keeps the first error for Send to return.
-func (s *sender) fail(err error) {
-	if s.first == nil {
-		s.first = err
-	}
+	return s.Err()
 }
 
 // sort gives datagrams to the sources that their source port falls to, as many as there is room for, and returns how many buffers
@@ -193,8 +179,8 @@ func (s *sender) sort(batch []*packet.Buffer) (n int) {
 			return n // there may be more of it behind
 		}
 		if err != nil {
-			s.fail(err)
-			s.errors.Add(uint64(d.buffers))
+			s.Fail(err)
+			s.Counts.Errors.Add(uint64(d.buffers))
 		} else {
 			s.sources[int(d.source)%len(s.sources)].add(n)
 		}
@@ -337,43 +323,41 @@ func (o *source) send() {
 // flush sends the messages that were built and returns where to go on: next, or where a merged message begins that was refused.
 func (o *source) flush(next place, suspect *unix.Errno) place {
 	s, retried := o.s, none
-	for o.from < o.to {
-		before := o.from
-		o.errno = 0
-		ok, err := o.conn.Write(s.patience)
-		s.sent(before, o.from)
-		if o.from > before && (*suspect == unix.EIO || *suspect == unix.EINVAL) {
+	for o.outgoing.From < o.outgoing.To {
+		before := o.outgoing.From
+		o.outgoing.Errno = 0
+		ok, err := s.Write(o.conn)
+		s.sent(before, o.outgoing.From)
+		if o.outgoing.From > before && (*suspect == unix.EIO || *suspect == unix.EINVAL) {
 			s.d.gso.Store(false) // what was refused merged is accepted otherwise
 			s.faults.count(faultGSO)
 		}
-		if o.from > before {
+		if o.outgoing.From > before {
 			*suspect = 0
 		}
-		switch m := &s.messages[min(o.from, txMessages-1)]; {
+		switch m := &s.messages[min(o.outgoing.From, txMessages-1)]; {
 		case err != nil:
-			s.fail(err)
-			o.from = o.to
+			s.Fail(err)
+			o.outgoing.From = o.outgoing.To
 		case !ok:
-			s.patience = 0
-			s.fail(driver.ErrFull)
-			for ; o.from < o.to; o.from++ {
-				s.lose(o.from, unix.EAGAIN)
+			for ; o.outgoing.From < o.outgoing.To; o.outgoing.From++ {
+				s.lose(o.outgoing.From, unix.EAGAIN)
 			}
-		case o.errno == 0:
-		case m.segment != 0 && isRefusal(o.errno):
-			if o.errno == unix.EMSGSIZE {
+		case o.outgoing.Errno == 0:
+		case m.segment != 0 && isRefusal(o.outgoing.Errno):
+			if o.outgoing.Errno == unix.EMSGSIZE {
 				s.d.longest.Store(uint32(m.segment - 1))
 			}
-			*suspect = o.errno
+			*suspect = o.outgoing.Errno
 			return m.start
-		case retried != o.from: // the error may be about something sent before, as ICMP had it
-			retried = o.from
+		case retried != o.outgoing.From: // the error may be about something sent before, as ICMP had it
+			retried = o.outgoing.From
 			o.errs.drain(true)
 		default:
 			o.errs.drain(false) // the kernel has noted this one, too
-			s.fail(o.errno)
-			s.lose(o.from, o.errno)
-			o.from++
+			s.Fail(o.outgoing.Errno)
+			s.lose(o.outgoing.From, o.outgoing.Errno)
+			o.outgoing.From++
 			*suspect = 0
 		}
 	}
@@ -393,18 +377,7 @@ func isRefusal(errno unix.Errno) bool {
 // write is what the connection calls when there is room for something.
 func (o *source) write(fd uintptr) bool {
 	o.setMode(int(fd))
-	for o.from < o.to {
-		n, errno := o.s.batch.Send(fd, o.from, o.to)
-		if errno == unix.EAGAIN {
-			return false
-		}
-		if errno != 0 {
-			o.errno = errno
-			return true
-		}
-		o.from += n
-	}
-	return true
+	return o.outgoing.Send(o.s.batch, fd)
 }
 
 // setMode makes the socket as the messages want it. That does not fail for a UDP socket.
@@ -441,14 +414,14 @@ func (o *source) build(at place, merge bool) place {
 		case n == 0:
 			o.want = want
 		case (o.want^want)&modeDF != 0, o.want&^want&modeUnsummed != 0: // a checksum more does no harm
-			o.from, o.to = 0, n
+			o.outgoing = ipsocket.Outgoing{To: n}
 			return at
 		}
 		s.address(n, d)
 		at = next
 		n++
 	}
-	o.from, o.to = 0, n
+	o.outgoing = ipsocket.Outgoing{To: n}
 	return at
 }
 
@@ -506,7 +479,7 @@ func (s *sender) mayMerge(segment int) bool {
 		return true
 	}
 	if s.unmerged++; s.unmerged%often == 0 {
-		s.d.fit(s.d.watch.Device())
+		s.d.fit(s.d.base.MTU())
 	}
 	return false
 }
@@ -540,7 +513,7 @@ func (s *sender) address(i int, d *datagram) {
 		data, rest = sockets.PutControl(rest, unix.IPPROTO_IP, unix.IP_TOS, 4)
 		binary.NativeEndian.PutUint32(data, uint32(d.tos))
 	}
-	if d.src != s.d.local {
+	if d.src != s.d.base.Local {
 		data, rest = sockets.PutControl(rest, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
 		copy(data[4:8], d.src[:]) // ipi_spec_dst: the address to send from
 	}
@@ -558,28 +531,13 @@ func (s *sender) sent(from, to int) {
 		packets += m.packets
 		bytes += m.bytes
 	}
-	s.packets.Add(uint64(packets))
-	s.bytes.Add(uint64(bytes))
+	s.Counts.Pass(packets, bytes)
 }
 
 // lose counts message i as not sent.
 func (s *sender) lose(i int, errno unix.Errno) {
-	n := uint64(s.messages[i].packets)
-	f := faultOf(errno)
-	s.faults.count(f)
-	if f == faultFull || f == faultUnreachable {
-		s.dropped.Add(n)
-		return
-	}
-	s.errors.Add(n)
-}
-
-// addTo adds the counters.
-func (s *sender) addTo(t *driver.Stats) {
-	t.TxPackets += s.packets.Load()
-	t.TxBytes += s.bytes.Load()
-	t.TxDropped += s.dropped.Load()
-	t.TxErrors += s.errors.Load()
+	s.faults.count(faultOf(errno))
+	s.Lose(s.messages[i].packets, errno)
 }
 
 // close ends what waits; no Send is under way when it returns.

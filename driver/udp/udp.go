@@ -26,10 +26,9 @@ package udp
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 
+	"github.com/culvert-net/culvert/driver/internal/ipsocket"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -89,45 +88,17 @@ var (
 
 // withDefaults returns c with its zero fields filled in, or all that is wrong with it.
 func (c Config) withDefaults() (Config, error) {
-	var errs []error
-	if c.Local.IsValid() && !c.Local.Is4() {
-		errs = append(errs, fmt.Errorf("udp: Config.Local is %v: want an IPv4 address of this machine, or none", c.Local))
-	}
-	if c.Local.IsMulticast() {
-		errs = append(errs, fmt.Errorf("udp: Config.Local is the group %v: want an address of this machine", c.Local))
-	}
-	const longest = 15 // IFNAMSIZ of include/uapi/linux/if.h, less a zero byte
-	if len(c.Device) > longest || strings.ContainsAny(c.Device, "/ \x00") {
-		errs = append(errs, fmt.Errorf("udp: Config.Device %q is no name of a network device", c.Device))
-	}
-	errs = append(errs,
-		within("Queues", &c.Queues, 1, LimitQueues),
-		within("SourcePorts", &c.SourcePorts, DefaultSourcePorts, LimitSourcePorts),
-		within("ReceiveBuffer", &c.ReceiveBuffer, DefaultReceiveBuffer, 1<<30),
-		within("SendBuffer", &c.SendBuffer, DefaultSendBuffer, 1<<30))
-	if c.InnerMTU < 0 || c.InnerMTU > 1<<16-1 {
-		errs = append(errs, fmt.Errorf("udp: Config.InnerMTU is %d: want the MTU of a VXLAN device in bytes, or 0", c.InnerMTU))
-	}
 	if c.Port == 0 {
 		c.Port = DefaultPort
 	}
-	if c.Pool != nil && c.Pool.Outside().Tailroom() < leastRoom {
-		errs = append(errs, fmt.Errorf("udp: Config.Pool has buffers of %d bytes behind their headroom: want at least %d",
-			c.Pool.Outside().Tailroom(), leastRoom))
-	}
-	return c, errors.Join(errs...)
-}
-
-// leastRoom is the least that every IPv4 host takes (RFC 791), in bytes.
-const leastRoom = 576
-
-// within sets a field that is 0 to its default, and says if it is out of range.
-func within(field string, v *int, value, limit int) error {
-	if *v == 0 {
-		*v = value
-	}
-	if *v < 1 || *v > limit {
-		return fmt.Errorf("udp: Config.%s is %d: want 1 to %d, or 0 for %d", field, *v, limit, value)
-	}
-	return nil
+	check := ipsocket.NewCheck("udp")
+	check.Local(c.Local)
+	check.Device(c.Device)
+	check.Number("Queues", &c.Queues, 1, LimitQueues)
+	check.Number("SourcePorts", &c.SourcePorts, DefaultSourcePorts, LimitSourcePorts)
+	check.Pool(c.Pool)
+	check.InnerMTU(c.InnerMTU)
+	check.Bytes("ReceiveBuffer", &c.ReceiveBuffer, DefaultReceiveBuffer)
+	check.Bytes("SendBuffer", &c.SendBuffer, DefaultSendBuffer)
+	return c, check.Err()
 }

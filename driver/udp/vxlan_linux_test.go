@@ -11,10 +11,7 @@ package udp_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -27,18 +24,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/culvert-net/culvert/driver"
+	"github.com/culvert-net/culvert/driver/internal/nodes"
 	"github.com/culvert-net/culvert/driver/udp"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/icmp"
 	"github.com/culvert-net/culvert/internal/netnstest"
+	"github.com/culvert-net/culvert/internal/traffic"
 	"github.com/culvert-net/culvert/packet"
 )
 
-const (
-	patience = 10 * time.Second // for what must happen
-	mss      = 1450             // MTU of a VXLAN device over Ethernet
-)
+const mss = 1450 // MTU of a VXLAN device over Ethernet
 
 // variant is how the tunnels are made.
 type variant struct {
@@ -95,7 +91,7 @@ func newNetwork(t *testing.T, v variant) *network {
 		n.vxlan(t, side, i+1, v)
 	}
 	v.config.Port = v.port
-	n.driver = open(t, n.node, v.config)
+	n.driver = nodes.Open(t, n.node, udp.New, v.config)
 	n.engine = newEngine(t, n.driver, v)
 	return n
 }
@@ -221,7 +217,7 @@ func ping(t *testing.T, ns *netnstest.Namespace, to string, size int, df bool) {
 		if _, err := icmp.Echo(uint16(size), 1).Put(message, message[icmp.HeaderLen:]); err != nil {
 			return err
 		}
-		for end := time.Now().Add(patience); time.Now().Before(end); {
+		for end := time.Now().Add(nodes.Patience); time.Now().Before(end); {
 			addr := &unix.SockaddrInet4{Addr: netip.MustParseAddr(to).As4()}
 			if err := unix.Sendto(fd, message, 0, addr); err != nil && !strings.Contains(err.Error(), "unreachable") {
 				return err
@@ -252,23 +248,15 @@ func answered(fd int, data []byte) bool {
 // datagrams sends UDP datagrams of all sizes, fragments included, from left to right, where they are sent back.
 func (n *network) datagrams(t *testing.T) {
 	t.Helper()
-	server := listenUDP(t, n.right, "10.244.2.1:7")
-	go func() {
-		for buf := make([]byte, 1<<16); ; {
-			m, from, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			_, _ = server.WriteTo(buf[:m], from)
-		}
-	}()
-	client := listenUDP(t, n.left, "10.244.1.1:0")
+	server := traffic.ListenUDP(t, n.right, "10.244.2.1:7")
+	traffic.Echo(server)
+	client := traffic.ListenUDP(t, n.left, "10.244.1.1:0")
 	buf := make([]byte, 1<<16)
 	for i, size := range []int{0, 1, 17, 64, 512, mss - 28, mss - 27, 4000, 9000, 20000} {
 		want := make([]byte, size)
 		r := rand.NewChaCha8([32]byte{byte(i)})
 		_, _ = r.Read(want)
-		require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, client.SetReadDeadline(time.Now().Add(nodes.Patience)))
 		_, err := client.WriteTo(want, server.LocalAddr())
 		require.NoError(t, err)
 		m, _, err := client.ReadFrom(buf)
@@ -277,76 +265,10 @@ func (n *network) datagrams(t *testing.T) {
 	}
 }
 
-func listenUDP(t *testing.T, ns *netnstest.Namespace, addr string) net.PacketConn {
-	t.Helper()
-	var c net.PacketConn
-	require.NoError(t, ns.Do(func() (err error) {
-		c, err = net.ListenPacket("udp4", addr)
-		return err
-	}))
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
-// streams sends a megabyte or several over TCP in both directions at once, and compares what arrives.
+// streams sends over TCP in both directions at once.
 func (n *network) streams(t *testing.T) {
 	t.Helper()
 	const size = 8 << 20
-	var listener net.Listener
-	require.NoError(t, n.right.Do(func() (err error) {
-		listener, err = net.Listen("tcp4", "10.244.2.1:0")
-		return err
-	}))
-	defer func() { _ = listener.Close() }()
-	type end struct {
-		sum []byte
-		err error
-	}
-	ends := make(chan end, 2)
-	go func() {
-		c, err := listener.Accept()
-		if err != nil {
-			ends <- end{err: err}
-			return
-		}
-		sum, err := exchange(c, 2, size)
-		ends <- end{sum, err}
-	}()
-	var c net.Conn
-	require.NoError(t, n.left.Do(func() (err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		c, err = new(net.Dialer).DialContext(ctx, "tcp4", listener.Addr().String())
-		return err
-	}))
-	sum, err := exchange(c, 1, size)
-	require.NoError(t, err)
-	assert.Equal(t, sumOf(2, size), sum)
-	other := <-ends
-	require.NoError(t, other.err)
-	assert.Equal(t, sumOf(1, size), other.sum)
-}
-
-// exchange sends size bytes that follow from the seed, and returns the sum of what the other side sends.
-func exchange(c net.Conn, seed byte, size int64) ([]byte, error) {
-	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(6 * patience)); err != nil {
-		return nil, err
-	}
-	sent := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(c, io.LimitReader(rand.NewChaCha8([32]byte{seed}), size))
-		sent <- err
-	}()
-	sum := sha256.New()
-	if _, err := io.CopyN(sum, c, size); err != nil {
-		return nil, err
-	}
-	return sum.Sum(nil), <-sent
-}
-
-func sumOf(seed byte, size int64) []byte {
-	sum := sha256.New()
-	_, _ = io.CopyN(sum, rand.NewChaCha8([32]byte{seed}), size)
-	return sum.Sum(nil)
+	_, err := traffic.Exchange(n.left, n.right, "10.244.2.1", size)
+	require.NoError(t, err, "%+v", n.driver.Stats())
 }

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package nodes is for Linux.
+package nodes

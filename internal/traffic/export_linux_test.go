@@ -1,0 +1,8 @@
+package traffic
+
+const Chunk = chunk
+
+var (
+	Say  = say
+	Hear = hear
+)

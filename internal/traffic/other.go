@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package traffic is for Linux.
+package traffic
