@@ -168,9 +168,30 @@ func (q *queue) Interrupt() {
 // receive is Receive for one port. ErrGone says that its device is gone, net.ErrClosed that it has been replaced or the driver
 // closed.
 func (p *port) receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
+	var end time.Time
+	if wait > 0 {
+		end = time.Now().Add(wait)
+	}
+	for {
+		n, ok, err := p.receiveSome(batch, wait)
+		if n > 0 || !ok || err != nil {
+			return n, err
+		}
+		// All that came was unusable, and more of it may come without end.
+		if wait > 0 {
+			wait = max(0, time.Until(end))
+		}
+		if wait == 0 || p.conn.Interrupted() {
+			return 0, nil
+		}
+	}
+}
+
+// receiveSome is receive that also returns when nothing of what came was usable. It reports false if nothing came.
+func (p *port) receiveSome(batch []*packet.Buffer, wait time.Duration) (n int, ok bool, err error) {
 	r := &p.rx
 	r.batch, r.n, r.err, r.bytes = batch, 0, nil, 0
-	_, err := p.conn.Read(wait)
+	ok, err = p.conn.Read(wait)
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		// The runtime's poller says no more than that waiting is of no use; the device says why.
 		if _, again := p.conn.Read(0); again != nil || r.err != nil || r.n > 0 {
@@ -180,19 +201,19 @@ func (p *port) receive(batch []*packet.Buffer, wait time.Duration) (int, error) 
 	r.batch = nil
 	if r.n > 0 {
 		p.q.received.Pass(r.n, r.bytes)
-		return r.n, nil
+		return r.n, true, nil
 	}
 	if r.err != nil {
 		err = r.err
 	}
-	return 0, err
+	return 0, ok, err
 }
 
-// read fills the batch with what there is.
+// read fills the batch with what there is, and looks at twice as many packets at most.
 func (p *port) read(fd uintptr) bool {
 	r := &p.rx
 	defer p.release()
-	for r.n < len(r.batch) {
+	for looked := 0; r.n < len(r.batch) && looked < 2*len(r.batch); looked++ {
 		p.prepare()
 		n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov)), uintptr(len(r.iov)))
 		switch errno {

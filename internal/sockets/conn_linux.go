@@ -85,6 +85,10 @@ func (c *Conn) Interrupt() {
 	_ = c.file.SetReadDeadline(time.Unix(1, 0)) // fails if it is closed, which ends reads anyhow
 }
 
+// Interrupted reports whether Interrupt was called since the last Read that it ended, and makes up for that Read: it is for readers that
+// read on, as all they found was of no use.
+func (c *Conn) Interrupted() bool { return c.interrupted.Swap(false) }
+
 // Write is Read for the write function.
 func (c *Conn) Write(wait time.Duration) (bool, error) {
 	if err := c.raw.Control(c.write.once); err != nil {

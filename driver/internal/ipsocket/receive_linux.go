@@ -94,8 +94,12 @@ func (r *Receiver) Receive(batch []*packet.Buffer, wait time.Duration) (int, err
 		if n := r.take(batch); n > 0 || !ok {
 			return n, nil
 		}
-		if wait > 0 { // all that came was unusable
+		// All that came was unusable, and more of it may come without end.
+		if wait > 0 {
 			wait = max(0, time.Until(end))
+		}
+		if wait == 0 || r.Conn.Interrupted() {
+			return 0, nil
 		}
 	}
 }
