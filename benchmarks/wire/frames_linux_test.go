@@ -6,6 +6,7 @@ package wire_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,10 +24,9 @@ import (
 	"github.com/culvert-net/culvert/vxlan"
 )
 
-// received returns how many packets a device of a namespace has received.
-func received(ns *netnstest.Namespace, device string) (uint64, error) {
-	var n uint64
-	err := ns.Do(func() error {
+// received returns how many packets and bytes a device of a namespace has received.
+func received(ns *netnstest.Namespace, device string) (packets, bytes uint64, err error) {
+	err = ns.Do(func() error {
 		f, err := os.Open("/proc/thread-self/net/dev")
 		if err != nil {
 			return err
@@ -35,13 +35,15 @@ func received(ns *netnstest.Namespace, device string) (uint64, error) {
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			name, rest, ok := strings.Cut(strings.TrimSpace(lines.Text()), ":")
 			if fields := strings.Fields(rest); ok && name == device {
-				n, err = strconv.ParseUint(fields[1], 10, 64)
-				return err
+				var errs [2]error
+				bytes, errs[0] = strconv.ParseUint(fields[0], 10, 64)
+				packets, errs[1] = strconv.ParseUint(fields[1], 10, 64)
+				return errors.Join(errs[:]...)
 			}
 		}
 		return fmt.Errorf("no device %s", device)
 	})
-	return n, err
+	return packets, bytes, err
 }
 
 // flows is how many flows the packets of a load belong to.

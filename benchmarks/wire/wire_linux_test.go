@@ -39,16 +39,19 @@ var all = []work{
 	{"encapsulation", "kpps", false, func(t *testing.T, s overlay.Subject) float64 {
 		n := overlay.New(t, overlay.Config{})
 		s.Start(t, &n.A)
-		return rate(t, place{n.A.Pod, overlay.Eth0}, podFrames(t, &n.A, &n.B, isIPIP(s)), place{n.B.Node, n.B.Wire})
+		length := len(wireFrames(t, &n.A, &n.B, isIPIP(s))[0])
+		return rate(t, place{n.A.Pod, overlay.Eth0}, podFrames(t, &n.A, &n.B, isIPIP(s)), place{n.B.Node, n.B.Wire}, length)
 	}},
 	{"decapsulation", "kpps", false, func(t *testing.T, s overlay.Subject) float64 {
 		n := overlay.New(t, overlay.Config{})
 		s.Start(t, &n.A)
-		return rate(t, place{n.B.Node, n.B.Wire}, wireFrames(t, &n.B, &n.A, isIPIP(s)), place{n.A.Pod, overlay.Eth0})
+		length := len(podFrames(t, &n.B, &n.A, isIPIP(s))[0])
+		return rate(t, place{n.B.Node, n.B.Wire}, wireFrames(t, &n.B, &n.A, isIPIP(s)), place{n.A.Pod, overlay.Eth0}, length)
 	}},
 	{"pod to pod", "kpps", false, func(t *testing.T, s overlay.Subject) float64 {
 		n := overlay.Join(t, overlay.Config{}, s, s)
-		return rate(t, place{n.A.Pod, overlay.Eth0}, podFrames(t, &n.A, &n.B, isIPIP(s)), place{n.B.Pod, overlay.Eth0})
+		frames := podFrames(t, &n.A, &n.B, isIPIP(s))
+		return rate(t, place{n.A.Pod, overlay.Eth0}, frames, place{n.B.Pod, overlay.Eth0}, len(frames[0]))
 	}},
 	{"ping, idle", "µs", false, func(t *testing.T, s overlay.Subject) float64 { return ping(t, overlay.Join(t, overlay.Config{}, s, s)) }},
 	{"TCP out, Linux beyond", "Gbit/s", true, func(t *testing.T, s overlay.Subject) float64 {
