@@ -167,7 +167,9 @@ func sendSeveral(s *suite) {
 			})
 		}
 		s.within("Send by several at once", wg.Wait)
-		s.same(want, s.collect(len(want)))
+		// Senders that push each other from one processor to the next may overtake themselves on a wire that has a queue for each
+		// processor, as veth pairs have.
+		s.compare(want, s.collect(len(want)), false)
 	}
 	s.books()
 }

@@ -405,6 +405,12 @@ func (s *suite) collectFor(n int, wait time.Duration) []got {
 // same checks that what arrived is what was expected, in the order of each flow, and frees it.
 func (s *suite) same(want []expected, have []got) {
 	s.Helper()
+	s.compare(want, have, !s.h.Unordered)
+}
+
+// compare is same, that can do without the order of a flow's packets.
+func (s *suite) compare(want []expected, have []got, ordered bool) {
+	s.Helper()
 	defer free(have)
 	if s.Failed() {
 		return
@@ -422,7 +428,7 @@ func (s *suite) same(want []expected, have []got) {
 		switch {
 		case !ok:
 			s.Errorf("packet %d of flow %d arrived twice, or was to be refused", g.number, g.flow)
-		case g.number < last[g.flow] && !s.h.Unordered:
+		case g.number < last[g.flow] && ordered:
 			s.Errorf("packet %d of flow %d arrived behind %d", g.number, g.flow, last[g.flow])
 		case !g.whole:
 			s.Errorf("packet %d of flow %d was %d bytes, and arrived cut or damaged with %d", g.number, g.flow, len(w.bytes), g.b.Len())
