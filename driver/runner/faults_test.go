@@ -110,7 +110,10 @@ func (x *trouble) run(sum *drivertest.FaultCounts) {
 	}
 	x.calm()
 	heard := x.heard.Load()
-	require.Eventually(x.t, func() bool { return x.heard.Load() > heard+1000 }, patience, time.Millisecond, "it does not go on")
+	goesOn := func() bool { return x.heard.Load() > heard+1000 }
+	if !assert.Eventually(x.t, goesOn, patience, time.Millisecond, "it does not go on") {
+		x.t.Logf("%d heard of %d, %+v, %+v", x.heard.Load()-heard, x.said.Load(), x.Ports(), x.Engine().Stats())
+	}
 	close(done)
 	for _, s := range x.stations {
 		s.Queues()[0].Interrupt()

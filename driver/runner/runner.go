@@ -88,7 +88,8 @@ type Runner struct {
 
 	mu      sync.Mutex // of what follows, and of writing ports
 	running bool
-	idle    []*worker // whose driver was detached
+	idle    []*worker              // whose driver was detached
+	last    map[uint32]driver.Link // that ports without a driver have followed
 	workers int
 }
 
@@ -104,7 +105,7 @@ func New(e *engine.Engine, c Config) *Runner {
 	if c.Batch <= 0 {
 		c.Batch = driver.BatchSize
 	}
-	r := &Runner{e: e, config: c, start: time.Now(), rearm: make(chan struct{}, 1)}
+	r := &Runner{e: e, config: c, start: time.Now(), rearm: make(chan struct{}, 1), last: map[uint32]driver.Link{}}
 	r.ports.Store(&[]*binding{})
 	r.ticker = r.newWorker()
 	e.OnRelease(func() { r.wakeAt(0) })
@@ -215,6 +216,7 @@ func (r *Runner) Bind(port uint32, d driver.Driver) error {
 		return fmt.Errorf("%w: %s", ErrAttached, info.Name)
 	}
 	b := newBinding(r, port, d)
+	b.last = r.last[port]
 	ports := slices.Clone(*r.ports.Load())
 	for uint32(len(ports)) <= port {
 		ports = append(ports, nil)
@@ -242,6 +244,7 @@ func (r *Runner) Detach(port uint32) (driver.Driver, error) {
 	ports[port] = nil
 	r.ports.Store(&ports)
 	b.leave()
+	r.last[port] = b.last
 	if name := r.e.Name(port); name != "" {
 		return b.driver, r.e.SetLink(name, engine.LinkChange{Carrier: engine.Set(false)})
 	}

@@ -323,6 +323,17 @@ func TestPortFollowsLink(t *testing.T) {
 	assert.Equal(t, 1200, link().MTU, "an MTU that somebody has set stays")
 }
 
+func TestPortFollowsLinkThatChangedWhileDetached(t *testing.T) {
+	r := newRig(t, runner.Config{}, 1, 1)
+	d, err := r.Detach(r.stations[0].port)
+	require.NoError(t, err)
+	require.NoError(t, d.(*memory.Driver).SetMTU(1300))
+	require.NoError(t, r.Bind(r.stations[0].port, d))
+	l, _ := r.Engine().Link("p0")
+	assert.Equal(t, 1300, l.MTU)
+	assert.True(t, l.Carrier)
+}
+
 // router is an engine with an address on its only port, which can be sent by.
 func router(t *testing.T, c engine.Config) (*runner.Runner, *memory.Driver) {
 	t.Helper()
