@@ -13,7 +13,11 @@ import (
 func TestVXLAN(t *testing.T) {
 	netnstest.Run(t, func(t *testing.T) {
 		for _, a := range overlay.Culverts() {
-			for _, b := range []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}, a} {
+			peers := []overlay.Subject{overlay.Linux{}, overlay.OpenVSwitch{}, a}
+			if raceEnabled { // Open vSwitch takes half of the time, and says nothing about culvert's races that Linux does not
+				peers = []overlay.Subject{overlay.Linux{}, a}
+			}
+			for _, b := range peers {
 				for _, c := range []overlay.Config{
 					{},
 					{Learning: true, UDPChecksum: true, Port: 4789},
