@@ -100,6 +100,8 @@ type burst struct {
 	sources [burstSize]fdb.Key
 	places  [burstSize]fdb.Place
 	from    [burstSize]fdb.Place
+	told    [burstSize]fdb.Place
+	ways    [burstSize]*way
 	addrs   [burstSize]uint32
 	paths   [burstSize]*route.Path
 	near    [burstSize]arp.Neighbour
@@ -180,6 +182,9 @@ func (w *Worker) burst(d *device, batch []*packet.Buffer) {
 // fly resolves and rewrites up to burstSize packets. After one that changed what others may have been resolved by, those left are
 // resolved anew.
 func (w *Worker) fly(x *burst, d *device, batch []*packet.Buffer) {
+	if batch = batch[w.run(x, d, batch):]; len(batch) == 0 {
+		return
+	}
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
 		n := w.land(x, d, batch)
