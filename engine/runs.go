@@ -31,6 +31,7 @@ type run struct {
 	port   *device // that received them
 	tunnel *device // that they came out of, nil if none
 	in     *device // bridge's port that they are received by: one of the two
+	up     *device // bridge that hands them to the IP stack, nil if none does
 	own    uint32  // the node's address that they were sent to, if they were tunnelled
 	start  int     // where in what was received the frame to be forwarded is; of a packet in IPIP, with room for an Ethernet header
 }
@@ -40,13 +41,22 @@ func (w *Worker) run(x *burst, d *device, batch []*packet.Buffer) int {
 	if len(batch) < leastRun || batch[0].Len() < len(headers{}) {
 		return 0
 	}
+	w.changed = false
 	r := run{batch: batch, port: d, in: d}
-	if d.master != 0 {
-		return w.runBridged(x, &r, w.headFrames(x, &r))
-	}
 	h := (*headers)(batch[0].Bytes())
+	if d.master != 0 {
+		br := w.st.device(d.master)
+		if !r.learnsFor(br) {
+			return 0
+		}
+		if dst, _ := h.macs(); dst == br.mac {
+			r.up = br
+			return w.runRouted(x, &r, w.headPackets(x, &r, br))
+		}
+		return w.runBridged(x, &r, headFrames(x, &r, br))
+	}
 	if r.own = h.dst(); !w.st.own.has(r.own) {
-		return w.runRouted(x, &r, w.headPackets(x, &r))
+		return w.runRouted(x, &r, w.headPackets(x, &r, d))
 	}
 	if d.conf.RPFilter != 0 || !w.delivers(r.own) {
 		return 0
@@ -62,24 +72,34 @@ func (w *Worker) run(x *burst, d *device, batch []*packet.Buffer) int {
 
 // The functions below are told how many packets from the front are of the run, and return how many they found to be.
 
-// headPackets takes packets to be forwarded, and notes where to.
-func (w *Worker) headPackets(x *burst, r *run) int {
-	if !r.port.forwards {
+// learnsFor reports whether a bridge, of whose port the run's frames come, treats them in the usual way; br may be nil.
+func (r *run) learnsFor(br *device) bool {
+	return br != nil && br.plain && !br.promisc && !r.in.port.Locked && !r.in.port.NoLearning
+}
+
+// headPackets takes packets to be forwarded that d hands to the IP stack, and notes where to, and from whom if d is a bridge.
+func (w *Worker) headPackets(x *burst, r *run, d *device) int {
+	if !d.forwards {
 		return 0
 	}
-	own, mac := &w.st.own, r.port.mac
+	const ip = ethernet.HeaderLen
+	own, mac := &w.st.own, d.mac
 	for i, b := range r.batch {
 		p := b.Bytes()
 		if len(p) < len(headers{}) || b.HasOffloads() {
 			return i
 		}
 		h := (*headers)(p)
-		src, dst := h.src(), h.dst()
-		if !h.isTo(mac) || !h.isUsual() || !h.fits(len(p)) || isSpecial(src) || isSpecial(dst) ||
-			own.may(src) && own.has(src) || own.may(dst) && own.has(dst) {
+		w0, w1, dst := binary.BigEndian.Uint64(h[ip:]), binary.BigEndian.Uint64(h[ip+8:]), h.dst()
+		src, total := uint32(w1), int(uint16(w0>>32))
+		if !h.isTo(mac) || w0>>56 != 0x45 || total < ipv4.HeaderLen || total > len(p)-ip || w1>>56 <= 1 || !checksum.OK20(w0, w1, dst) ||
+			isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) || own.may(dst) && own.has(dst) {
 			return i
 		}
 		x.addrs[i&(burstSize-1)] = dst
+		if r.up != nil && !x.stations(i, h) {
+			return i
+		}
 	}
 	return len(r.batch)
 }
@@ -87,20 +107,6 @@ func (w *Worker) headPackets(x *burst, r *run) int {
 // isTo reports whether a frame is to a MAC address and has an IPv4 packet.
 func (h *headers) isTo(mac uint64) bool {
 	return binary.BigEndian.Uint64(h[0:])>>16^mac|uint64(h.etherType()^ethernet.TypeIPv4) == 0
-}
-
-// isUsual reports whether the packet in a frame has a header without options and with a right checksum, and time to live left if it is
-// forwarded.
-func (h *headers) isUsual() bool {
-	const ip = ethernet.HeaderLen
-	w0, w1 := binary.BigEndian.Uint64(h[ip:]), binary.BigEndian.Uint64(h[ip+8:])
-	return w0>>56 == 0x45 && w1>>56 > 1 && checksum.OK20(w0, w1, h.dst())
-}
-
-// fits reports whether the packet in a frame is no longer than a frame of size bytes has room for.
-func (h *headers) fits(size int) bool {
-	total := int(h.total())
-	return total >= ipv4.HeaderLen && total <= size-ethernet.HeaderLen
 }
 
 // total returns the length of the packet in a frame.
@@ -113,24 +119,29 @@ func (w *Worker) headIPIP(x *burst, r *run) int {
 		least = inner + ipv4.HeaderLen
 	)
 	r.start = inner - ethernet.HeaderLen
-	own, mac := &w.st.own, r.port.mac
+	own, mac, only := &w.st.own, r.port.mac, w.st.ipips.only
 	for i, b := range r.batch {
 		p := b.Bytes()
 		if len(p) < least || b.HasOffloads() {
 			return i
 		}
-		h, in := (*headers)(p), (*headers)(p[inner-ethernet.HeaderLen:])
-		src := h.src()
-		if !h.isTo(mac) || h.dst() != r.own || isSpecial(src) || own.may(src) && own.has(src) {
+		h := (*[least]byte)(p)
+		outer := (*headers)(h[:])
+		src := outer.src()
+		if !outer.isTo(mac) || outer.dst() != r.own || isSpecial(src) || own.may(src) && own.has(src) {
 			return i
 		}
-		t := w.st.ipips.between(w.st, r.own, src)
-		if t == nil || t != r.tunnel && !r.opens(t) {
+		if r.tunnel == nil || r.tunnel != only || only.ipip.remote != 0 {
+			if t := w.st.ipips.between(w.st, r.own, src); t == nil || t != r.tunnel && !r.opens(t) {
+				return i
+			}
+		}
+		if _, usual := w.e.ipips.Inner(p[ethernet.HeaderLen:]); !usual {
 			return i
 		}
-		from, dst := in.src(), in.dst()
-		if _, usual := w.e.ipips.Inner(p[ethernet.HeaderLen:]); !usual || !in.isUsual() || isSpecial(from) || isSpecial(dst) ||
-			own.may(from) && own.has(from) {
+		w0, w1, dst := binary.BigEndian.Uint64(h[inner:]), binary.BigEndian.Uint64(h[inner+8:]), binary.BigEndian.Uint32(h[inner+16:])
+		from := uint32(w1)
+		if w1>>56 <= 1 || !checksum.OK20(w0, w1, dst) || isSpecial(from) || isSpecial(dst) || own.may(from) && own.has(from) {
 			return i
 		}
 		x.words[i&(burstSize-1)], x.addrs[i&(burstSize-1)] = addrKey(src), dst
@@ -166,51 +177,63 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	if n = x.peers(r, n); n < leastRun {
 		return 0
 	}
+	var l lessons
+	if r.up != nil {
+		r.up.bridge.table.LookupAll(x.sources[:n], x.from[:])
+		l = w.lessons(x, r, n)
+	}
 	w.e.routes.LookupAll(x.addrs[:n], x.paths[:])
 	chunks := *w.e.ends.resolved.Load()
-	if len(chunks) > 1 {
-		x.touch(chunks, n)
+	var all [burstSize]*resolved
+	for i, path := range x.paths[:n] {
+		if path == nil || path.Tag() == 0 {
+			n = i
+			break
+		}
+		all[i&(burstSize-1)] = chunks.find(path.Tag())
 	}
 	var s sums
-	var tx, via account
+	var out, by exit
 	done := 0
-	for ; done < n; done++ {
-		path, b := x.paths[done&(burstSize-1)], r.batch[done]
-		if path == nil || path.Tag() == 0 {
+	for ; done < n && !w.interrupted(); done++ {
+		to, b := all[done&(burstSize-1)], r.batch[done]
+		if to == nil || !out.is(to.out) && !(out.turn(w, to.out) && out.d.kind == KindPort) {
 			break
 		}
-		to := chunks.find(path.Tag())
-		if to == nil {
+		p := b.Bytes()
+		h := (*headers)(p[r.start:])
+		total := h.total()
+		if total > to.fits || to.kind != onLink && !by.is(to.by) && !by.turn(w, to.by) {
 			break
 		}
-		h := (*headers)(b.Bytes()[r.start:])
-		total, out := h.total(), w.st.device(uint32(to.out))
-		if total > to.fits || !out.sends() {
-			break
-		}
-		s.received += b.Len()
-		s.inside += int(total)
-		by := out
-		if to.kind != onLink {
-			if by = w.st.device(uint32(to.by)); by == nil || !by.plain {
-				break
-			}
+		s.received += len(p)
+		if l.has(done) && !w.learnFrom(x, r, &l, done, b, &s) {
+			s.refused++
+			continue
 		}
 		if r.tunnel == nil {
+			s.inside += len(p) - ethernet.HeaderLen
 			_ = b.Truncate(int(total) + ethernet.HeaderLen) // Ethernet's padding
 		} else {
+			s.inside += int(total)
 			_ = b.Strip(r.start, r.start+int(total)+ethernet.HeaderLen)
 		}
 		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
-		putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, by.mac)
-		if to.kind != onLink && !w.runInto(to, by, b, via.of(w, by)) {
+		if to.kind == onLink {
+			putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, out.d.mac)
+		} else if err := w.runInto(to, by.d, h, b); err != nil {
+			w.tunnelFault(by.d, b, encapReason(err))
 			continue
+		} else {
+			by.n.TxPackets++
+			by.n.TxBytes += uint64(total) // without an Ethernet header, as Linux counts them
+			w.total.Counters[IPOutRequests]++
 		}
-		tx.of(w, out).send(w, out, b)
+		out.n.send(w, out.d, b)
 	}
 	w.arrived(r, done, s)
-	w.total.Counters[IPInReceives] += uint64(done)
-	w.total.Counters[IPForwDatagrams] += uint64(done)
+	w.total.Counters[IPInReceives] += uint64(done - s.refused)
+	w.total.Counters[IPForwDatagrams] += uint64(done - s.refused)
 	return done
 }
 
@@ -220,24 +243,32 @@ type sums struct {
 	refused          int // packets that the tunnel did not take
 }
 
-// runInto puts a routed packet into a tunnel, and reports whether that could be.
-func (w *Worker) runInto(to *resolved, by *device, b *packet.Buffer, n *devWork) bool {
-	bytes := uint64(b.Len() - ethernet.HeaderLen) // without the header, as Linux counts them
-	var err error
-	if to.kind == byVXLAN {
-		err = to.vxlan.encap.Encapsulate(b, w.nextID())
-	} else {
-		_ = b.TrimFront(ethernet.HeaderLen)
-		err = to.ipip.encap.Encapsulate(b, w.nextID())
-	}
-	if err != nil {
-		w.tunnelFault(by, b, encapReason(err))
+// exit is a device that packets leave by, and the worker's part of it: what follows is mostly for the same.
+type exit struct {
+	d *device
+	n *devWork
+}
+
+func (e *exit) is(index uint16) bool { return e.d != nil && e.d.index == uint32(index) }
+
+// turn makes it another device, and reports whether packets may leave by that without more ado.
+func (e *exit) turn(w *Worker, index uint16) bool {
+	e.d = w.st.device(uint32(index))
+	if e.d == nil || !e.d.plain {
 		return false
 	}
-	n.TxPackets++
-	n.TxBytes += bytes
-	w.total.Counters[IPOutRequests]++
+	e.n = w.work(e.d)
 	return true
+}
+
+// runInto puts a routed packet, of a frame with headers h, into a tunnel.
+func (w *Worker) runInto(to *resolved, by *device, h *headers, b *packet.Buffer) error {
+	if to.kind == byVXLAN {
+		putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, by.mac)
+		return to.vxlan.encap.Encapsulate(b, w.nextID())
+	}
+	_ = b.TrimFront(ethernet.HeaderLen)
+	return to.ipip.encap.Encapsulate(b, w.nextID())
 }
 
 // arrived counts what the packets of a run were received by.
@@ -246,14 +277,17 @@ func (w *Worker) arrived(r *run, n int, s sums) {
 	rx.RxPackets += uint64(n)
 	rx.RxBytes += uint64(s.received)
 	clear(r.batch[:n])
-	if r.tunnel == nil {
-		return
+	by := r.up
+	if r.tunnel != nil {
+		by = r.tunnel
+		w.total.Counters[IPInReceives] += uint64(n)
+		w.total.Counters[IPInDelivers] += uint64(n)
 	}
-	w.total.Counters[IPInReceives] += uint64(n)
-	w.total.Counters[IPInDelivers] += uint64(n)
-	rx = w.work(r.tunnel)
-	rx.RxPackets += uint64(n - s.refused)
-	rx.RxBytes += uint64(s.inside)
+	if by != nil {
+		rx = w.work(by)
+		rx.RxPackets += uint64(n - s.refused)
+		rx.RxBytes += uint64(s.inside)
+	}
 }
 
 // send queues a packet of a port for Output.
@@ -266,46 +300,43 @@ func (n *devWork) send(w *Worker, to *device, b *packet.Buffer) {
 	n.TxBytes += uint64(b.Len())
 }
 
-// headFrames takes frames that a bridge's port has received, and notes from whom and to whom.
-func (w *Worker) headFrames(x *burst, r *run) int {
-	br := w.st.device(r.in.master)
-	if br == nil || !br.plain || br.promisc || r.in.port.Locked || r.in.port.NoLearning {
-		return 0
-	}
+// headFrames takes frames that a port of bridge br has received, and notes from whom and to whom.
+func headFrames(x *burst, r *run, br *device) int {
 	for i, b := range r.batch {
 		p := b.Bytes()
-		if len(p) < len(headers{}) || len(p) > maxFrame || b.HasOffloads() || !x.stations(i, (*headers)(p), br.mac) {
+		if len(p) < len(headers{}) || len(p) > maxFrame || b.HasOffloads() || !x.stations(i, (*headers)(p)) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
 			return i
 		}
 	}
 	return len(r.batch)
 }
 
-// stations notes the stations that a frame is from and to; own is the bridge's address. It reports false if one of them is none.
-func (x *burst) stations(i int, h *headers, own uint64) bool {
+// stations notes the stations that a frame is from and to. It reports false if one of them is none.
+func (x *burst) stations(i int, h *headers) bool {
 	dst, src := h.macs()
 	x.keys[i&(burstSize-1)], x.sources[i&(burstSize-1)] = fdb.Key(dst), fdb.Key(src)
-	return (src|dst)&macGroup == 0 && src != 0 && src != dst && dst != own
+	return (src|dst)&macGroup == 0 && src != 0 && src != dst
 }
 
 // headVXLAN takes frames in VXLAN to the node itself, of one device that is a bridge's port, as headFrames does.
 func (w *Worker) headVXLAN(x *burst, r *run) int {
 	const (
 		inner = ethernet.HeaderLen + ipv4.HeaderLen
-		least = ethernet.HeaderLen + vxlan.OverheadIP + len(headers{})
+		frame = ethernet.HeaderLen + vxlan.OverheadIP
+		least = frame + len(headers{})
 	)
-	r.start = ethernet.HeaderLen + vxlan.OverheadIP
+	r.start = frame
 	p := r.batch[0].Bytes()
 	if len(p) < least {
 		return 0
 	}
-	vni := binary.BigEndian.Uint32(p[r.start-4:])
+	vni := binary.BigEndian.Uint32(p[frame-4:])
 	t := w.st.vxlans.find(w.st, binary.BigEndian.Uint16(p[inner+2:]), vni>>8)
 	if t == nil || !r.opens(t) {
 		return 0
 	}
 	br := w.st.device(t.master)
-	if br == nil || !br.plain || br.promisc || t.port.Locked || t.port.NoLearning {
+	if !r.learnsFor(br) {
 		return 0
 	}
 	own, mac, d := &w.st.own, r.port.mac, t.vxlan.decap
@@ -318,14 +349,14 @@ func (w *Worker) headVXLAN(x *burst, r *run) int {
 		outer := (*headers)(h[:])
 		src := outer.src()
 		if !outer.isTo(mac) || outer.dst() != r.own || isSpecial(src) || own.may(src) && own.has(src) ||
-			binary.BigEndian.Uint32(h[least-len(headers{})-4:]) != vni {
+			binary.BigEndian.Uint32(h[frame-4:]) != vni {
 			return i
 		}
 		if _, usual := d.Inner(p[ethernet.HeaderLen:]); !usual || t.vxlan.vteps != nil && !t.accepts(src) {
 			return i
 		}
 		x.addrs[i&(burstSize-1)] = src
-		if !x.stations(i, (*headers)(h[least-len(headers{}):]), br.mac) {
+		if !x.stations(i, (*headers)(h[frame:])) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
 			return i
 		}
 	}
@@ -370,9 +401,15 @@ type lessons struct {
 	now   fdb.Stamp
 }
 
+// has reports whether there is something to learn from packet i.
+func (l *lessons) has(i int) bool { return l.news>>(i&(burstSize-1))&1 != 0 }
+
+// interrupted reports whether something that a packet did has to be seen to before the next one: tables have changed, by which
+// others were resolved, or packets are on their way inside.
+func (w *Worker) interrupted() bool { return w.changed || len(w.inside) > 0 }
+
 // lessons finds out from which packets there is something to learn.
 func (w *Worker) lessons(x *burst, r *run, n int) lessons {
-	w.changed = false
 	l := lessons{by: fdb.ToPort(r.in.index), now: fdb.StampOf(w.now)}
 	for i, place := range x.from[:n] {
 		if !place.IsFrom(l.by, l.now) {
@@ -414,7 +451,7 @@ func (w *Worker) runPorts(x *burst, r *run, n int) int {
 	var to *device
 	l := w.lessons(x, r, n)
 	done := 0
-	for done < n && !w.changed && len(w.inside) == 0 {
+	for done < n && !w.interrupted() {
 		place, b := x.places[done&(burstSize-1)], r.batch[done]
 		port, ok := place.Port()
 		if !ok || place.IsLocal() {
@@ -436,7 +473,7 @@ func (w *Worker) runPorts(x *burst, r *run, n int) int {
 			_ = b.Strip(r.start, r.start+size)
 		}
 		done++
-		if l.news>>((done-1)&(burstSize-1))&1 != 0 && !w.learnFrom(x, r, &l, done-1, b, &s) {
+		if l.has(done-1) && !w.learnFrom(x, r, &l, done-1, b, &s) {
 			continue
 		}
 		tx.of(w, to).send(w, to, b)
@@ -469,7 +506,7 @@ func (w *Worker) runRemote(x *burst, r *run, out *device, n int) int {
 	var tx account
 	l := w.lessons(x, r, n)
 	done, sent, bytes := 0, 0, 0
-	for done < n && !w.changed && len(w.inside) == 0 {
+	for done < n && !w.interrupted() {
 		y, b := x.ways[done&(burstSize-1)], r.batch[done]
 		p := b.Bytes()
 		size := r.size(p)
@@ -486,7 +523,7 @@ func (w *Worker) runRemote(x *burst, r *run, out *device, n int) int {
 			_ = b.Strip(r.start, r.start+size)
 		}
 		done++
-		if l.news>>((done-1)&(burstSize-1))&1 != 0 && !w.learnFrom(x, r, &l, done-1, b, &s) {
+		if l.has(done-1) && !w.learnFrom(x, r, &l, done-1, b, &s) {
 			continue
 		}
 		if err := y.vxlan.Encapsulate(b, w.nextID()); err != nil {
