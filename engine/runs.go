@@ -197,7 +197,7 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	done := 0
 	for ; done < n && !w.interrupted(); done++ {
 		to, b := all[done&(burstSize-1)], r.batch[done]
-		if to == nil || !out.is(to.out) && !(out.turn(w, to.out) && out.d.kind == KindPort) {
+		if to == nil || !out.is(to.out) && (!out.turn(w, to.out) || out.d.kind != KindPort) {
 			break
 		}
 		p := b.Bytes()
@@ -381,7 +381,7 @@ func (w *Worker) runBridged(x *burst, r *run, n int) int {
 
 // reaches reports whether a run's frames may leave the bridge by a device; to may be nil.
 func (r *run) reaches(to *device) bool {
-	return to != nil && to != r.in && to.master == r.in.master && to.plain && !(to.port.Isolated && r.in.port.Isolated)
+	return to != nil && to != r.in && to.master == r.in.master && to.plain && (!to.port.Isolated || !r.in.port.Isolated)
 }
 
 // size returns the length of the frame to be forwarded in what was received.

@@ -1,0 +1,318 @@
+package engine
+
+// Runs: that usual packets are one, where it is cut off, and that what comes out is what comes out when each packet takes the long
+// way, whatever is in between.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/fdb"
+	"github.com/culvert-net/culvert/ipv4"
+	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/udp"
+	"github.com/culvert-net/culvert/vxlan"
+)
+
+// runLen is long enough for a run in front of what spoils it, and one behind.
+const runLen = leastRun + 3
+
+// r9 is a station behind another tunnel of the bridge.
+var r9 = MACOf(0x020000000909)
+
+// runKind is packets that come in by a port. Those of different i differ in what does not matter to their kind.
+type runKind struct {
+	name  string
+	frame func(i int) []byte
+	want  int // how many of them are a run
+}
+
+// runKinds are kinds of packets by the port of newBurstNode that receives them.
+func runKinds() map[string][]runKind {
+	host := func(n int) string { return fmt.Sprintf("10.1.0.%d", 10+n%200) }
+	from := func(m ethernet.MAC, i int) ethernet.MAC { return MACOf(word(m) + uint64(i%3)<<16) } // unknown, but for the first
+	sized := func(i int) int { return ipv4.HeaderLen + 40*i%400 }
+	up := func(dst string) func(int) []byte {
+		return func(i int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, sized(i))) }
+	}
+	routed := func(dst string) func(int) []byte {
+		return func(i int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket(host(i), dst, sized(i))) }
+	}
+	station := func(dst, src ethernet.MAC) func(int) []byte {
+		return func(i int) []byte { return burstFrame(dst, src, burstPacket(host(i), "10.2.0.8", sized(i))) }
+	}
+	strangers := func(dst, src ethernet.MAC) func(int) []byte {
+		return func(i int) []byte { return station(dst, from(src, i))(i) }
+	}
+	overlay := func(inner func(i int) []byte) func(int) []byte {
+		return func(i int) []byte { return inVXLAN(7, inner(i)) }
+	}
+	behind := func(dst string) func(int) []byte {
+		return func(i int) []byte { return inIPIP(burstPacket("10.50.0.9", dst, sized(i))) }
+	}
+	changed := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+		return func(i int) []byte {
+			b := frame(i)
+			copy(b[at:], v)
+			return b
+		}
+	}
+	padded := func(frame func(int) []byte) func(int) []byte {
+		return func(i int) []byte { return append(frame(i), make([]byte, 5)...) }
+	}
+	const (
+		ttl, sum   = ethernet.HeaderLen + 8, ethernet.HeaderLen + 10
+		outerPort  = ethernet.HeaderLen + ipv4.HeaderLen + 2
+		outerUDP   = ethernet.HeaderLen + ipv4.HeaderLen + 4
+		flags      = ethernet.HeaderLen + ipv4.HeaderLen + udp.HeaderLen
+		innerFrame = vxlan.Overhead
+		innerIPIP  = ethernet.HeaderLen + ipv4.HeaderLen - ethernet.HeaderLen
+	)
+	return map[string][]runKind{
+		"p0": {
+			{"to a station", station(s1, s0), runLen},
+			{"to a station, padded", padded(station(s1, s0)), runLen},
+			{"to a station, of strangers", strangers(s1, MACOf(0x020000000300)), runLen},
+			{"to the overlay", station(r0, s0), runLen},
+			{"to the overlay, of strangers", strangers(r0, MACOf(0x020000000300)), runLen},
+			{"to nobody known", station(MACOf(0x020000000777), s0), 0},
+			{"to all", station(ethernet.Broadcast, s0), 0},
+			{"of a group", station(s1, MACOf(0x010000000777)), 0},
+			{"of the bridge's own address", station(s1, brMAC), runLen},
+			{"of a station that is pinned elsewhere", station(s1, p1MAC), runLen},
+			{"to its own port", station(s0, s1), 0},
+			{"up, by an Ethernet neighbour's gateway", up("10.60.0.9"), runLen},
+			{"up, padded", padded(up("10.60.0.9")), runLen},
+			{"up, into VXLAN", up("10.244.2.9"), runLen},
+			{"up, into IPIP", up("10.50.0.9"), runLen},
+			{"up, of the bridge's own address", func(i int) []byte {
+				return burstFrame(brMAC, MACOf(0x020000000205), burstPacket("10.2.0.9", "10.60.0.9", sized(i)))
+			}, runLen},
+			{"up, on link", up("10.1.0.9"), 0},
+			{"up, several ways", up("10.62.0.9"), 0},
+			{"up, to the node", up("10.2.0.1"), 0},
+			{"up, nowhere", up("10.99.0.9"), 0},
+			{"up, TTL 1", changed(up("10.60.0.9"), ttl, 1), 0},
+			{"up, wrong checksum", changed(up("10.60.0.9"), sum, 1, 1), 0},
+		},
+		"eth1": { // checks where packets come from
+			{"routed", routed("10.244.2.9"), 0},
+		},
+		"eth2": {
+			{"by a gateway", func(i int) []byte { return changed(routed("10.60.0.9"), 5, 6)(i) }, runLen},
+			{"by a gateway, padded", changed(padded(routed("10.60.0.9")), 5, 6), runLen},
+			{"by a gateway on a bridge", changed(routed("10.61.0.9"), 5, 6), 0},
+			{"into VXLAN", changed(routed("10.244.2.9"), 5, 6), runLen},
+			{"into IPIP", changed(routed("10.50.0.9"), 5, 6), runLen},
+			{"over several ways", changed(routed("10.62.0.9"), 5, 6), 0},
+			{"too long for the route", func(int) []byte {
+				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.63.0.9", 1001)) }, 5, 6)(0)
+			}, 0},
+			{"too long for the tunnel", func(int) []byte {
+				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.50.0.9", 1481)) }, 5, 6)(0)
+			}, 0},
+			{"to another host", routed("10.60.0.9"), 0},
+			{"no IPv4", changed(changed(routed("10.60.0.9"), 5, 6), 12, 0x86, 0xdd), 0},
+			{"longer than the frame", changed(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
+			{"of the node's own address", changed(func(i int) []byte {
+				return burstFrame(eth1MAC, hostMAC, burstPacket("10.2.0.1", "10.60.0.9", sized(i)))
+			}, 5, 6), 0},
+			{"of loopback", changed(func(i int) []byte {
+				return burstFrame(eth1MAC, hostMAC, burstPacket("127.0.0.1", "10.60.0.9", sized(i)))
+			}, 5, 6), 0},
+			{"to a group", changed(routed("224.0.0.9"), 5, 6), 0},
+		},
+		"eth0": {
+			{"overlay to a station", overlay(station(s1, r0)), runLen},
+			{"overlay to a station, padded", padded(overlay(station(s1, r0))), runLen},
+			{"overlay of strangers", overlay(strangers(s1, MACOf(0x020000000400))), runLen},
+			{"overlay of a station that was behind a port", overlay(station(s1, s0)), 1},
+			{"overlay of the bridge's own address", overlay(station(s1, brMAC)), runLen},
+			{"overlay back", overlay(station(r0, MACOf(0x020000000401))), 0},
+			{"overlay to nobody known", overlay(station(MACOf(0x020000000777), r0)), 0},
+			{"overlay to the bridge", overlay(station(brMAC, r0)), 0},
+			{"overlay to another overlay", overlay(station(r9, r0)), runLen},
+			{"overlay of a station that is pinned elsewhere", func(i int) []byte {
+				b := overlay(station(s1, r0))(i)
+				b[ethernet.HeaderLen+15] ^= 1 // source address and checksum
+				b[ethernet.HeaderLen+11]--
+				return b
+			}, runLen},
+			{"overlay of another VNI", func(i int) []byte { return inVXLAN(10, station(s1, r0)(i)) }, 0},
+			{"overlay of another device", func(i int) []byte { return inVXLAN(9, station(s1, r9)(i)) }, runLen},
+			{"overlay to another port", changed(overlay(station(s1, r0)), outerPort, 1, 1), 0},
+			{"overlay longer by UDP than it is", changed(overlay(station(s1, r0)), outerUDP, 9, 9), 0},
+			{"overlay with reserved bits", changed(overlay(station(s1, r0)), flags, 0xff), 0},
+			{"overlay, no IPv4 inside", changed(overlay(station(s1, r0)), innerFrame+12, 0x86, 0xdd), 0},
+			{"tunnelled", behind("10.60.0.9"), runLen},
+			{"tunnelled, padded", padded(behind("10.60.0.9")), runLen},
+			{"tunnelled into VXLAN", behind("10.244.2.9"), runLen},
+			{"tunnelled, on link", behind("10.1.0.9"), 0},
+			{"tunnelled, to the node", behind("10.2.0.1"), 0},
+			{"tunnelled, of the node's own address", func(i int) []byte { return inIPIP(burstPacket("10.2.0.1", "10.60.0.9", sized(i))) }, 0},
+			{"tunnelled, TTL 1", changed(behind("10.60.0.9"), innerIPIP+ttl, 1), 0},
+			{"tunnelled, wrong checksum", changed(behind("10.60.0.9"), innerIPIP+sum, 1, 1), 0},
+			{"tunnelled, longer than it is", changed(behind("10.60.0.9"), innerIPIP+16, 9, 9), 0},
+		},
+	}
+}
+
+// runNode is a node of newBurstNode that notes what it sends.
+type runNode struct {
+	*Engine
+	sent []string
+}
+
+func newRunNode(t *testing.T, anyPeer bool) *runNode {
+	t.Helper()
+	n := &runNode{Engine: newBurstNode(t, anyPeer)}
+	n.first.out = func(port uint32, batch []*packet.Buffer) {
+		for _, b := range batch {
+			n.sent = append(n.sent, fmt.Sprintf("%d %x", port, b.Bytes()))
+		}
+		packet.FreeBatch(batch)
+	}
+	_, err := n.AddPort(Port{Link: Link{Name: "eth2", MAC: MACOf(0x020000000006), Up: true}}) // does not ask where packets come from
+	require.NoError(t, err)
+	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx9", MTU: 1450, Up: true}, VNI: 9})
+	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
+		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")})))
+	for _, name := range []string{"eth0", "eth2", "tun0", "br0"} {
+		require.NoError(t, n.SetConf(name, Conf{Forwarding: true}))
+	}
+	return n
+}
+
+func (n *runNode) take(t *testing.T, port string, now time.Duration, frames ...[]byte) {
+	t.Helper()
+	batch := make([]*packet.Buffer, len(frames))
+	for i, f := range frames {
+		batch[i] = n.pool.Get()
+		require.NoError(t, batch[i].SetBytes(f))
+		if i%5 == 4 { // a driver that leaves little room: not enough for a tunnel
+			room, err := batch[i].Prepend(batch[i].Headroom() - ethernet.HeaderLen)
+			require.NoError(t, err)
+			copy(room, f)
+			require.NoError(t, batch[i].Truncate(len(f)))
+		}
+	}
+	n.Process(n.Index(port), batch, now)
+}
+
+// state is what the node has counted and learned.
+func (n *runNode) state(t *testing.T) (lines []string) {
+	t.Helper()
+	s := n.Stats()
+	require.NoError(t, s.Check())
+	lines = append(lines, fmt.Sprintf("%+v", s))
+	counters := n.Counters()
+	for name, count := range counters.All() {
+		lines = append(lines, fmt.Sprint(name, count))
+	}
+	for _, d := range n.Links() {
+		ds, err := n.DeviceStats(d.Name)
+		require.NoError(t, err)
+		lines = append(lines, fmt.Sprintf("%s %+v", d.Name, ds))
+		for entry, age := range n.FDB(d.Name) {
+			lines = append(lines, fmt.Sprintf("%s %+v %v", d.Name, entry, age))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func watch(uint32, bool, []byte, time.Duration) {}
+
+// TestRunsAreWhatTheLongWayIs has each kind of packets as a run, with one of each other kind in its midst.
+func TestRunsAreWhatTheLongWayIs(t *testing.T) {
+	for port, kinds := range runKinds() {
+		for i, watched := range []string{port, "eth0", "eth1", "br0", "vx1", "vx7", "vx9", "tun0", "p1"} {
+			t.Run(port+" with watched "+watched, func(t *testing.T) {
+				short, long := newRunNode(t, i%2 == 0), newRunNode(t, i%2 == 0)
+				require.NoError(t, long.Tap(port, watch))
+				if watched != port {
+					require.NoError(t, long.Tap(watched, watch))
+					require.NoError(t, short.Tap(watched, watch))
+				}
+				now := burstTime
+				for k, kind := range kinds {
+					for o, other := range kinds {
+						if watched != port && (k+o)%4 != 0 {
+							continue // it takes long
+						}
+						var frames [][]byte
+						for i := range 2 * runLen {
+							frames = append(frames, kind.frame(i))
+						}
+						frames = slices.Insert(frames, runLen, other.frame(0))
+						short.take(t, port, now, frames...)
+						long.take(t, port, now, frames...)
+						require.Equal(t, long.sent, short.sent, "%s and %s", kind.name, other.name)
+						require.Equal(t, long.state(t), short.state(t), "%s and %s", kind.name, other.name)
+						short.sent, long.sent = nil, nil
+						now += 40 * time.Millisecond // within seconds, stations are to be heard again
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestUsualPacketsAreRuns looks at how many packets from the front a run has.
+func TestUsualPacketsAreRuns(t *testing.T) {
+	for port, kinds := range runKinds() {
+		for _, k := range kinds {
+			t.Run(port+" "+k.name, func(t *testing.T) {
+				n := newRunNode(t, true)
+				n.take(t, port, burstTime, k.frame(0))
+				for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9"} { // which finds ways
+					n.take(t, "p0", burstTime, burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, 100)))
+				}
+				batch := make([]*packet.Buffer, runLen)
+				for i := range batch {
+					batch[i] = packet.Of(k.frame(i))
+				}
+				w := n.first
+				w.begin(burstTime)
+				got := w.run(new(burst), w.st.device(n.Index(port)), batch)
+				w.end()
+				assert.Equal(t, k.want, got)
+			})
+		}
+	}
+}
+
+// TestRunsAreCutOff has a run's tables change by what one of its packets teaches.
+func TestRunsAreCutOff(t *testing.T) {
+	short, long := newRunNode(t, true), newRunNode(t, true)
+	require.NoError(t, long.Tap("p0", watch))
+	wanderer := MACOf(0x020000000900)
+	for _, n := range []*runNode{short, long} {
+		n.take(t, "p1", burstTime, burstFrame(s0, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100)))
+		_, ok := n.Engine.state.Load().device(n.Index("br0")).bridge.table.Lookup(fdb.Key(word(wanderer))).Port()
+		require.True(t, ok)
+		n.sent = nil
+	}
+	// It moves in the midst of a run whose packets are for it, some before and some after.
+	to := burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))
+	moves := burstFrame(s1, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))
+	var frames [][]byte
+	for range runLen {
+		frames = append(frames, to)
+	}
+	frames = slices.Insert(frames, leastRun, moves)
+	for _, n := range []*runNode{short, long} {
+		n.take(t, "p0", burstTime, frames...)
+	}
+	require.Equal(t, long.sent, short.sent)
+	require.Len(t, short.sent, leastRun+1, "those behind are for the port that they came in by")
+	require.Equal(t, long.state(t), short.state(t))
+}
