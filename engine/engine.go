@@ -145,6 +145,7 @@ type Worker struct {
 	ids        uint32             // IPv4 identifications
 	lists      [][]arp.Action     // empty ones, see actionList
 	spareLists [][]*packet.Buffer // empty ones, see list
+	spareWays  []*way             // see giveBack
 	merger     gso.Coalescer
 	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result

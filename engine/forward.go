@@ -260,7 +260,7 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	if h[0] != 0x45 {
 		w.recordWay(od, hop.Gateway, b.Bytes())
 	}
-	if hop.Tag != 0 && w.shortcut(od, hop.Tag, b) {
+	if hop.Tag != 0 && w.shortcut(od, hop.Gateway, b) {
 		return
 	}
 	w.output(od, hop.Gateway, b)
