@@ -50,9 +50,9 @@ type tunnelEnds struct {
 	// See shortcut.go.
 	tags       *wordmap.Map // device and gateway → number; written with mu held
 	resolved   slots[adjacency, resolved]
-	handed     []*adjacency               // to a control call, for routes that it is about to make
-	adjacentTo sets[uint64, *adjacency]   // by neighbour
-	byMAC      sets[uint64, *adjacency]   // by MAC address of the far VTEP
+	handed     []*adjacency             // to a control call, for routes that it is about to make
+	adjacentTo sets[uint64, *adjacency] // by neighbour
+	byMAC      sets[uint64, *adjacency] // by MAC address of the far VTEP
 	byEnd      sets[*end, *adjacency]
 }
 

@@ -182,8 +182,9 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 		r.up.bridge.table.LookupAll(x.sources[:n], x.from[:])
 		l = w.lessons(x, r, n)
 	}
+	version := w.e.ends.resolved.now.Load() // before the routes are asked for tags
 	w.e.routes.LookupAll(x.addrs[:n], x.paths[:])
-	chunks := *w.e.ends.resolved.Load()
+	chunks := w.e.ends.resolved.still(version)
 	var all [burstSize]*resolved
 	for i, path := range x.paths[:n] {
 		if path == nil || path.Tag() == 0 {
@@ -494,6 +495,7 @@ func (w *Worker) runRemote(x *burst, r *run, out *device, n int) int {
 		}
 	}
 	out.vxlan.table.LookupAll(x.keys[:n], x.places[:])
+	x.recent.start(&w.e.ends)
 	for i, place := range x.places[:n] {
 		vtep, ok := place.VTEP4()
 		if !ok {
