@@ -5,8 +5,12 @@ package engine
 // differs, and its packets go through the same few loops. The last one rewrites them in order, so nothing has to be kept for each
 // in between. What is behind the run goes the way of the others.
 //
-//	frames ──┬─▶ bridge ─┬▶ port                  packets ──┬─▶ route ─▶ adjacency
-//	VXLAN  ──┘           └▶ VTEP                  IPIP    ──┘
+//	frames ──┬─▶ bridge ─┬▶ port
+//	         │           ├▶ VTEP
+//	VXLAN  ──┤           └▶ up ─┐
+//	         └────────────┐     │
+//	packets ──────────────┴─────┴▶ route ─┬▶ adjacency
+//	IPIP  ────────────────┘               └▶ neighbour behind a bridge
 
 import (
 	"encoding/binary"
@@ -18,6 +22,7 @@ import (
 	"github.com/culvert-net/culvert/internal/wordmap"
 	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
+	"github.com/culvert-net/culvert/route"
 	"github.com/culvert-net/culvert/udp"
 	"github.com/culvert-net/culvert/vxlan"
 )
@@ -65,9 +70,24 @@ func (w *Worker) run(x *burst, d *device, batch []*packet.Buffer) int {
 	case ipv4.ProtocolIPIP:
 		return w.runRouted(x, &r, w.headIPIP(x, &r))
 	case ipv4.ProtocolUDP:
-		return w.runBridged(x, &r, w.headVXLAN(x, &r))
+		return w.runOpened(x, &r, w.headVXLAN(x, &r))
 	}
 	return 0
+}
+
+// runOpened lets frames go their way that a VXLAN device has received.
+func (w *Worker) runOpened(x *burst, r *run, n int) int {
+	if n < leastRun {
+		return 0
+	}
+	if r.tunnel.master == 0 {
+		return w.runRouted(x, r, w.headInner(x, r, n))
+	}
+	br := w.st.device(r.tunnel.master)
+	if !r.learnsFor(br) {
+		return 0
+	}
+	return w.runBridged(x, r, headStations(x, r, br, n))
 }
 
 // The functions below are told how many packets from the front are of the run, and return how many they found to be.
@@ -107,6 +127,12 @@ func (w *Worker) headPackets(x *burst, r *run, d *device) int {
 // isTo reports whether a frame is to a MAC address and has an IPv4 packet.
 func (h *headers) isTo(mac uint64) bool {
 	return binary.BigEndian.Uint64(h[0:])>>16^mac|uint64(h.etherType()^ethernet.TypeIPv4) == 0
+}
+
+// fits reports whether the packet in a frame of size bytes is no longer than there is room.
+func (h *headers) fits(size int) bool {
+	total := int(h.total())
+	return total >= ipv4.HeaderLen && total <= size-ethernet.HeaderLen
 }
 
 // total returns the length of the packet in a frame.
@@ -160,7 +186,7 @@ func (r *run) opens(t *device) bool {
 
 // peers ends a run of packets in packets in front of the first one that the tunnel does not take.
 func (x *burst) peers(r *run, n int) int {
-	if r.tunnel == nil || r.tunnel.ipip.peers == nil {
+	if r.tunnel == nil || r.tunnel.ipip == nil || r.tunnel.ipip.peers == nil {
 		return n
 	}
 	wordmap.LoadAll(r.tunnel.ipip.peers.words, x.words[:n], x.numbers[:])
@@ -184,6 +210,9 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	}
 	version := w.e.ends.resolved.now.Load() // before the routes are asked for tags
 	w.e.routes.LookupAll(x.addrs[:n], x.paths[:])
+	if path := x.paths[0]; path != nil && path.Tag() == 0 && r.up == nil {
+		return w.runDown(x, r, path, n)
+	}
 	chunks := w.e.ends.resolved.still(version)
 	var all [burstSize]*resolved
 	for i, path := range x.paths[:n] {
@@ -198,13 +227,13 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	done := 0
 	for ; done < n && !w.interrupted(); done++ {
 		to, b := all[done&(burstSize-1)], r.batch[done]
-		if to == nil || !out.is(to.out) && (!out.turn(w, to.out) || out.d.kind != KindPort) {
+		if to == nil || !out.is(uint32(to.out)) && (!out.turn(w, uint32(to.out)) || out.d.kind != KindPort) {
 			break
 		}
 		p := b.Bytes()
 		h := (*headers)(p[r.start:])
 		total := h.total()
-		if total > to.fits || to.kind != onLink && !by.is(to.by) && !by.turn(w, to.by) {
+		if total > to.fits || to.kind != onLink && !by.is(uint32(to.by)) && !by.turn(w, uint32(to.by)) {
 			break
 		}
 		s.received += len(p)
@@ -212,13 +241,8 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 			s.refused++
 			continue
 		}
-		if r.tunnel == nil {
-			s.inside += len(p) - ethernet.HeaderLen
-			_ = b.Truncate(int(total) + ethernet.HeaderLen) // Ethernet's padding
-		} else {
-			s.inside += int(total)
-			_ = b.Strip(r.start, r.start+int(total)+ethernet.HeaderLen)
-		}
+		s.inside += r.inside(p, int(total))
+		r.cut(b, int(total))
 		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
 		if to.kind == onLink {
 			putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, out.d.mac)
@@ -244,17 +268,89 @@ type sums struct {
 	refused          int // packets that the tunnel did not take
 }
 
+// inside returns how many bytes the device has received that handed a packet of total bytes to the IP stack, without Ethernet headers,
+// as Linux counts them; p is all that came in.
+func (r *run) inside(p []byte, total int) int {
+	if r.tunnel != nil && r.tunnel.ipip != nil {
+		return total
+	}
+	return r.size(p) - ethernet.HeaderLen
+}
+
+// cut leaves the frame of a packet of total bytes of what came in: without tunnel headers, and Ethernet's padding.
+func (r *run) cut(b *packet.Buffer, total int) {
+	if r.tunnel == nil {
+		_ = b.Truncate(ethernet.HeaderLen + total)
+	} else {
+		_ = b.Strip(r.start, r.start+ethernet.HeaderLen+total)
+	}
+}
+
+// runDown forwards packets to neighbours behind a bridge: those by path, which leads to a link of it.
+func (w *Worker) runDown(x *burst, r *run, path *route.Path, n int) int {
+	hop, ok := path.Only()
+	br := w.st.device(hop.Device)
+	if !ok || hop.Gateway != 0 || path.Type() != route.Unicast || path.MTU() != 0 || br == nil || br.bridge == nil || !br.plain {
+		return 0
+	}
+	for i, p := range x.paths[:n] {
+		if p != path {
+			n = i
+			break
+		}
+	}
+	w.e.neighs.LookupAll(br.index, x.addrs[:n], x.near[:])
+	for i, near := range x.near[:n] {
+		if !near.Ready() {
+			n = i
+			break
+		}
+		x.keys[i&(burstSize-1)] = fdb.Key(near.MACBits())
+	}
+	br.bridge.table.LookupAll(x.keys[:n], x.places[:])
+	var s sums
+	var out exit
+	done, bytes := 0, 0
+	for ; done < n; done++ {
+		place, b := x.places[done&(burstSize-1)], r.batch[done]
+		port, ok := place.Port()
+		if !ok || place.IsLocal() || !out.is(port) && (!out.turn(w, port) || out.d.kind != KindPort || out.d.master != br.index) {
+			break
+		}
+		p := b.Bytes()
+		h := (*headers)(p[r.start:])
+		total := int(h.total())
+		if total > min(br.mtu, out.d.mtu+ethernet.TagLen) {
+			break
+		}
+		s.received += len(p)
+		s.inside += r.inside(p, total)
+		bytes += total
+		r.cut(b, total)
+		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
+		putEthernet((*[ethernet.HeaderLen]byte)(h[:]), uint64(x.keys[done&(burstSize-1)]), br.mac)
+		out.n.send(w, out.d, b)
+	}
+	w.arrived(r, done, s)
+	c := w.count(br)
+	c.TxPackets += uint64(done)
+	c.TxBytes += uint64(bytes + done*ethernet.HeaderLen)
+	w.total.Counters[IPInReceives] += uint64(done)
+	w.total.Counters[IPForwDatagrams] += uint64(done)
+	return done
+}
+
 // exit is a device that packets leave by, and the worker's part of it: what follows is mostly for the same.
 type exit struct {
 	d *device
 	n *devWork
 }
 
-func (e *exit) is(index uint16) bool { return e.d != nil && e.d.index == uint32(index) }
+func (e *exit) is(index uint32) bool { return e.d != nil && e.d.index == index }
 
 // turn makes it another device, and reports whether packets may leave by that without more ado.
-func (e *exit) turn(w *Worker, index uint16) bool {
-	e.d = w.st.device(uint32(index))
+func (e *exit) turn(w *Worker, index uint32) bool {
+	e.d = w.st.device(index)
 	if e.d == nil || !e.d.plain {
 		return false
 	}
@@ -319,7 +415,7 @@ func (x *burst) stations(i int, h *headers) bool {
 	return (src|dst)&macGroup == 0 && src != 0 && src != dst
 }
 
-// headVXLAN takes frames in VXLAN to the node itself, of one device that is a bridge's port, as headFrames does.
+// headVXLAN takes frames in VXLAN to the node itself, of one device, and notes which VTEPs they come from.
 func (w *Worker) headVXLAN(x *burst, r *run) int {
 	const (
 		inner = ethernet.HeaderLen + ipv4.HeaderLen
@@ -336,32 +432,54 @@ func (w *Worker) headVXLAN(x *burst, r *run) int {
 	if t == nil || !r.opens(t) {
 		return 0
 	}
-	br := w.st.device(t.master)
-	if !r.learnsFor(br) {
-		return 0
-	}
 	own, mac, d := &w.st.own, r.port.mac, t.vxlan.decap
 	for i, b := range r.batch {
 		p := b.Bytes()
 		if len(p) < least || b.HasOffloads() {
 			return i
 		}
-		h := (*[least]byte)(p)
-		outer := (*headers)(h[:])
+		outer := (*headers)(p)
 		src := outer.src()
 		if !outer.isTo(mac) || outer.dst() != r.own || isSpecial(src) || own.may(src) && own.has(src) ||
-			binary.BigEndian.Uint32(h[frame-4:]) != vni {
+			binary.BigEndian.Uint32(p[frame-4:]) != vni {
 			return i
 		}
 		if _, usual := d.Inner(p[ethernet.HeaderLen:]); !usual || t.vxlan.vteps != nil && !t.accepts(src) {
 			return i
 		}
 		x.addrs[i&(burstSize-1)] = src
-		if !x.stations(i, (*headers)(h[frame:])) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
+	}
+	return len(r.batch)
+}
+
+// headStations is headFrames for what a VXLAN device has received.
+func headStations(x *burst, r *run, br *device, n int) int {
+	for i, b := range r.batch[:n] {
+		if !x.stations(i, (*headers)(b.Bytes()[r.start:])) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
 			return i
 		}
 	}
-	return len(r.batch)
+	return n
+}
+
+// headInner takes the packets in what a VXLAN device has received and hands to the IP stack, and notes where to.
+func (w *Worker) headInner(x *burst, r *run, n int) int {
+	const ip = ethernet.HeaderLen
+	t, own := r.tunnel, &w.st.own
+	if n < leastRun || !t.forwards || !t.vxlan.made.NoLearning {
+		return 0
+	}
+	for i, b := range r.batch[:n] {
+		h := (*headers)(b.Bytes()[r.start:])
+		w0, w1, dst := binary.BigEndian.Uint64(h[ip:]), binary.BigEndian.Uint64(h[ip+8:]), h.dst()
+		src := uint32(w1)
+		if !h.isTo(t.mac) || w0>>56 != 0x45 || !h.fits(r.size(b.Bytes())) || w1>>56 <= 1 || !checksum.OK20(w0, w1, dst) ||
+			isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) {
+			return i
+		}
+		x.addrs[i&(burstSize-1)] = dst
+	}
+	return n
 }
 
 // runBridged lets frames go through a bridge, as long as they leave by devices of the same kind.
@@ -385,7 +503,7 @@ func (r *run) reaches(to *device) bool {
 	return to != nil && to != r.in && to.master == r.in.master && to.plain && (!to.port.Isolated || !r.in.port.Isolated)
 }
 
-// size returns the length of the frame to be forwarded in what was received.
+// size returns the length of the frame to be forwarded in what was received, which is not IPIP.
 func (r *run) size(p []byte) int {
 	if r.tunnel == nil {
 		return len(p)

@@ -25,8 +25,11 @@ import (
 // runLen is long enough for a run in front of what spoils it, and one behind.
 const runLen = leastRun + 3
 
-// r9 is a station behind another tunnel of the bridge.
-var r9 = MACOf(0x020000000909)
+// r9 is a station behind another tunnel of the bridge, vx2 a tunnel of no bridge, which does not learn.
+var (
+	r9     = MACOf(0x020000000909)
+	vx2MAC = MACOf(0x020000000007)
+)
 
 // runKind is packets that come in by a port. Those of different i differ in what does not matter to their kind.
 type runKind struct {
@@ -54,6 +57,11 @@ func runKinds() map[string][]runKind {
 	}
 	overlay := func(inner func(i int) []byte) func(int) []byte {
 		return func(i int) []byte { return inVXLAN(7, inner(i)) }
+	}
+	pods := func(dst string) func(int) []byte {
+		return func(i int) []byte {
+			return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("10.244.2.9", dst, sized(i))))
+		}
 	}
 	behind := func(dst string) func(int) []byte {
 		return func(i int) []byte { return inIPIP(burstPacket("10.50.0.9", dst, sized(i))) }
@@ -83,6 +91,7 @@ func runKinds() map[string][]runKind {
 			{"to a station, of strangers", strangers(s1, MACOf(0x020000000300)), runLen},
 			{"to the overlay", station(r0, s0), runLen},
 			{"to the overlay, of strangers", strangers(r0, MACOf(0x020000000300)), runLen},
+			{"to the overlay, of the bridge's own address", station(r0, brMAC), runLen},
 			{"to nobody known", station(MACOf(0x020000000777), s0), 0},
 			{"to all", station(ethernet.Broadcast, s0), 0},
 			{"of a group", station(s1, MACOf(0x010000000777)), 0},
@@ -112,6 +121,16 @@ func runKinds() map[string][]runKind {
 			{"by a gateway on a bridge", changed(routed("10.61.0.9"), 5, 6), 0},
 			{"into VXLAN", changed(routed("10.244.2.9"), 5, 6), runLen},
 			{"into IPIP", changed(routed("10.50.0.9"), 5, 6), runLen},
+			{"to a station", changed(routed("10.2.0.9"), 5, 6), runLen},
+			{"to a station, padded", changed(padded(routed("10.2.0.9")), 5, 6), runLen},
+			{"to the bridge's own address", changed(routed("10.2.0.4"), 5, 6), 0},
+			{"to the address of a port", changed(routed("10.2.0.5"), 5, 6), 0},
+			{"to a station that nobody heard", changed(routed("10.2.0.3"), 5, 6), 0},
+			{"to a neighbour that is not known", changed(routed("10.2.0.77"), 5, 6), 0},
+			{"to a station, too long", func(int) []byte {
+				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.2.0.9", 1451)) }, 5, 6)(0)
+			}, 0},
+			{"to a host with a route of its own", changed(routed("10.70.0.9"), 5, 6), runLen},
 			{"over several ways", changed(routed("10.62.0.9"), 5, 6), 0},
 			{"too long for the route", func(int) []byte {
 				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.63.0.9", 1001)) }, 5, 6)(0)
@@ -152,6 +171,27 @@ func runKinds() map[string][]runKind {
 			{"overlay longer by UDP than it is", changed(overlay(station(s1, r0)), outerUDP, 9, 9), 0},
 			{"overlay with reserved bits", changed(overlay(station(s1, r0)), flags, 0xff), 0},
 			{"overlay, no IPv4 inside", changed(overlay(station(s1, r0)), innerFrame+12, 0x86, 0xdd), 0},
+			{"pods to a station", pods("10.2.0.9"), runLen},
+			{"pods to a station, padded", padded(pods("10.2.0.9")), runLen},
+			{"pods, padded inside", func(i int) []byte {
+				return inVXLAN(2, append(burstFrame(vx2MAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))), 1, 2, 3))
+			}, runLen},
+			{"pods by a gateway", pods("10.60.0.9"), runLen},
+			{"pods into IPIP", pods("10.50.0.9"), runLen},
+			{"pods to the node", pods("10.2.0.1"), 0},
+			{"pods of the node's own address", func(i int) []byte {
+				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("10.2.0.1", "10.2.0.9", sized(i))))
+			}, 0},
+			{"pods, to another MAC address", func(i int) []byte {
+				return inVXLAN(2, burstFrame(farMAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
+			}, 0},
+			{"pods, TTL 1", changed(pods("10.2.0.9"), innerFrame+ttl, 1), 0},
+			{"pods, wrong checksum", changed(pods("10.2.0.9"), innerFrame+sum, 1, 1), 0},
+			{"pods, longer than it is", changed(pods("10.2.0.9"), innerFrame+16, 9, 9), 0},
+			{"pods of a device that learns", func(i int) []byte {
+				return inVXLAN(1, burstFrame(vx1MAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
+			}, 0},
+			{"tunnelled to a station", behind("10.2.0.9"), runLen},
 			{"tunnelled", behind("10.60.0.9"), runLen},
 			{"tunnelled, padded", padded(behind("10.60.0.9")), runLen},
 			{"tunnelled into VXLAN", behind("10.244.2.9"), runLen},
@@ -185,7 +225,11 @@ func newRunNode(t *testing.T, anyPeer bool) *runNode {
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx9", MTU: 1450, Up: true}, VNI: 9})
 	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
 		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")})))
-	for _, name := range []string{"eth0", "eth2", "tun0", "br0"} {
+	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx2", MAC: vx2MAC, MTU: 1450, Up: true}, VNI: 2, NoLearning: true})
+	host := netip.MustParseAddr("10.70.0.9")
+	require.NoError(t, errors.Join(err, n.AddRoute(Route{Prefix: netip.PrefixFrom(host, 32), Dev: "eth1"}),
+		n.AddNeigh(Neigh{Addr: host, Dev: "eth1", MAC: hostMAC})))
+	for _, name := range []string{"eth0", "eth2", "tun0", "br0", "vx2"} {
 		require.NoError(t, n.SetConf(name, Conf{Forwarding: true}))
 	}
 	return n
@@ -234,7 +278,7 @@ func watch(uint32, bool, []byte, time.Duration) {}
 // TestRunsAreWhatTheLongWayIs has each kind of packets as a run, with one of each other kind in its midst.
 func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 	for port, kinds := range runKinds() {
-		for i, watched := range []string{port, "eth0", "eth1", "br0", "vx1", "vx7", "vx9", "tun0", "p1"} {
+		for i, watched := range []string{port, "eth0", "eth1", "br0", "vx1", "vx7", "vx9", "vx2", "tun0", "p1"} {
 			t.Run(port+" with watched "+watched, func(t *testing.T) {
 				short, long := newRunNode(t, i%2 == 0), newRunNode(t, i%2 == 0)
 				require.NoError(t, long.Tap(port, watch))
@@ -273,7 +317,7 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 			t.Run(port+" "+k.name, func(t *testing.T) {
 				n := newRunNode(t, true)
 				n.take(t, port, burstTime, k.frame(0))
-				for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9"} { // which finds ways
+				for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9", "10.70.0.9"} { // which finds ways
 					n.take(t, "p0", burstTime, burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, 100)))
 				}
 				batch := make([]*packet.Buffer, runLen)
