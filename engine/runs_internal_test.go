@@ -320,6 +320,7 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 				for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9", "10.70.0.9"} { // which finds ways
 					n.take(t, "p0", burstTime, burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, 100)))
 				}
+				n.take(t, "p0", burstTime, burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)))
 				batch := make([]*packet.Buffer, runLen)
 				for i := range batch {
 					batch[i] = packet.Of(k.frame(i))
