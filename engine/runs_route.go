@@ -34,6 +34,9 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 		}
 		all[i&(burstSize-1)] = chunks.find(path.Tag())
 	}
+	if len(chunks) > 1 {
+		x.touchAll(all[:n])
+	}
 	var s sums
 	var out, by exit
 	done := 0
