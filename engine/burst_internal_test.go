@@ -37,7 +37,7 @@ const burstTime = time.Hour
 
 func newBurstNode(t *testing.T, anyPeer bool) *Engine {
 	t.Helper()
-	e, err := New(Config{Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }})
+	e, err := New(Config{Seed: 1, Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }})
 	require.NoError(t, err)
 	ok := func(errs ...error) {
 		t.Helper()

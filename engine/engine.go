@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ type Engine struct {
 func New(c Config) (*Engine, error) {
 	if err := c.check(); err != nil {
 		return nil, err
+	}
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
 	}
 	e := &Engine{
 		config: c, pool: c.Pool, hasher: flow.NewHasher(mix(c.Seed)),
