@@ -7,13 +7,12 @@ package engine
 // There is room for Config.MaxAdjacencies ends. When it is taken, an end that packets come for takes the place of another, chosen at
 // random: that asks nothing of the packets on the usual way, not even to leave a mark, and nobody who keeps ends of his own fresh, with
 // addresses of VTEPs that he made up, keeps others out. Those that packets often go to are mostly there: one is put out at the same
-// rate as all others, and is back the sooner the more packets ask for it. That holds as well if only some of the packets that ask
-// get it a place, so places change hands at a limited rate. The others, which may come to another end each, use a way of the
-// worker's own for the moment, and nothing is allocated for them.
+// rate as all others, and is back the sooner the more packets ask for it. That holds as well if only some of the packets get it a
+// place, so places change hands at a limited rate, see turns. The others, which may go to another end each, use a way of the worker's own
+// for the moment, and nothing is allocated for them.
 
 import (
 	"encoding/binary"
-	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -36,13 +35,12 @@ type tunnelEnds struct {
 	count atomic.Int64 // of ends and adjacencies
 	index *wordmap.Map // device and remote address → number; written with mu held
 	ways  slots[end, way]
-	full  atomic.Int64 // time before which no end that is new gets a place; math.MinInt64: there is room
+	full  atomic.Bool
+	turns turns // to get the place of another: 65,536 change hands in ten seconds, for a few megabytes a second
 
 	mu          sync.Mutex
 	variants    map[variant]*end // those that are not in the index
 	live        []*end
-	next        time.Duration // when a place may change hands
-	drawn       uint64        // for who has to make room
 	byDevice    sets[uint32, *end]
 	byRemote    sets[uint32, *end] // by the upper 24 bits of the remote address
 	byNeighbour sets[uint64, *end] // by device and next hop in the underlay
@@ -55,13 +53,6 @@ type tunnelEnds struct {
 	byMAC      sets[uint64, *adjacency] // by MAC address of the far VTEP
 	byEnd      sets[*end, *adjacency]
 }
-
-const (
-	// replaceEvery is how often an end gets the place of another. 65,536 places have changed hands in less than ten seconds; what is
-	// allocated for that is a few megabytes a second.
-	replaceEvery = 100 * time.Microsecond
-	replaceAhead = 64 // that many may do so at once after a while
-)
 
 // end is one remote end of one tunnel device. All but the first two fields are guarded by tunnelEnds.mu.
 type end struct {
@@ -113,10 +104,9 @@ type way struct {
 }
 
 func (t *tunnelEnds) init(e *Engine) {
-	t.e, t.index, t.tags, t.drawn = e, wordmap.New(0), wordmap.New(0), e.config.Seed
+	t.e, t.index, t.tags = e, wordmap.New(0), wordmap.New(0)
 	t.ways.init()
 	t.resolved.init()
-	t.full.Store(math.MinInt64)
 	t.variants = map[variant]*end{}
 	t.byDevice, t.byRemote, t.byNeighbour = sets[uint32, *end]{}, sets[uint32, *end]{}, sets[uint64, *end]{}
 	t.adjacentTo, t.byMAC, t.byEnd = sets[uint64, *adjacency]{}, sets[uint64, *adjacency]{}, sets[*end, *adjacency]{}
@@ -173,7 +163,7 @@ func (w *Worker) giveBack(y *way) {
 func (t *tunnelEnds) resolve(w *Worker, v variant, known bool) *way {
 	var n *end
 	var changes uint64
-	if w.dry == nil && (known || t.hasPlace(w.now)) {
+	if w.dry == nil && (known || w.mayPlace()) {
 		var y *way
 		if n, y, changes = t.begin(w, v); y != nil {
 			return y
@@ -192,8 +182,15 @@ func (t *tunnelEnds) resolve(w *Worker, v variant, known bool) *way {
 	return y
 }
 
-// hasPlace reports whether there may be a place for a new end.
-func (t *tunnelEnds) hasPlace(now time.Duration) bool { return int64(now) >= t.full.Load() }
+// mayPlace reports whether a new end may get a place for the packet in hand.
+func (w *Worker) mayPlace() bool {
+	t := &w.e.ends
+	if !t.full.Load() {
+		return true
+	}
+	w.drawn = mix(w.drawn)
+	return t.turns.asks(w.drawn, w.now)
+}
 
 // begin begins to find the way to an end: it returns the end and how often it has changed. It returns the way instead if another
 // worker was faster, and nothing if there is no place for the end.
@@ -226,12 +223,10 @@ func (t *tunnelEnds) add(w *Worker, v variant) *end {
 		return nil
 	}
 	if len(t.live) >= t.e.config.MaxAdjacencies {
-		if w.now < t.next {
+		if !t.turns.take(w.drawn, w.now) {
 			return nil
 		}
-		t.next = max(t.next, w.now-replaceAhead*replaceEvery) + replaceEvery
-		t.drawn = mix(t.drawn)
-		t.drop(t.live[t.drawn%uint64(len(t.live))])
+		t.drop(t.live[(w.drawn>>32)%uint64(len(t.live))]) // by other bits than those that let it ask
 	}
 	n := &end{variant: v, at: len(t.live)}
 	n.number = t.ways.take(n)
@@ -243,9 +238,8 @@ func (t *tunnelEnds) add(w *Worker, v variant) *end {
 	n.device.of, n.remote.of = n, n
 	t.byDevice.add(v.device, &n.device)
 	t.byRemote.add(v.remote>>8, &n.remote)
-	if t.live = append(t.live, n); len(t.live) >= t.e.config.MaxAdjacencies {
-		t.full.Store(int64(t.next))
-	}
+	t.live = append(t.live, n)
+	t.full.Store(len(t.live) >= t.e.config.MaxAdjacencies)
 	t.count.Add(1)
 	return n
 }
@@ -267,7 +261,7 @@ func (t *tunnelEnds) drop(n *end) {
 	t.live[last] = nil
 	t.live = t.live[:last]
 	t.ways.leave(n.number)
-	t.full.Store(math.MinInt64)
+	t.full.Store(false)
 	t.count.Add(-1)
 }
 

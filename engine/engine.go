@@ -150,6 +150,7 @@ type Worker struct {
 	lists      [][]arp.Action     // empty ones, see actionList
 	spareLists [][]*packet.Buffer // empty ones, see list
 	spareWays  []*way             // see giveBack
+	drawn      uint64             // the last random number
 	merger     gso.Coalescer
 	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result
@@ -190,7 +191,8 @@ func (e *Engine) NewWorker(out Output) *Worker {
 }
 
 func (e *Engine) newWorker(out Output, n uint64) *Worker {
-	return &Worker{e: e, out: out, st: e.state.Load(), ids: uint32(mix(e.config.Seed+n) >> 32)}
+	drawn := mix(e.config.Seed + n)
+	return &Worker{e: e, out: out, st: e.state.Load(), ids: uint32(drawn >> 32), drawn: drawn}
 }
 
 // mix makes every bit of the result depend on all of x (the finaliser of SplitMix64).

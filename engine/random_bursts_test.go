@@ -89,7 +89,7 @@ func newBurstWorld(t *testing.T, seed uint64) *burstWorld {
 	r := rand.New(rand.NewPCG(seed, 7))
 	x := &burstWorld{deeds: rand.New(rand.NewPCG(seed, 8)), tapped: map[string]bool{}}
 	profile, deliver := oneOf(r, []tunnel.Profile{tunnel.Linux, tunnel.RFC}), r.IntN(2) == 0
-	limit, reachable := oneOf(r, []int{0, 0, 0, 4, 9}), oneOf(r, []time.Duration{forHours, 0, time.Second})
+	limit, reachable := oneOf(r, []int{0, 0, 1, 2, 4, 9}), oneOf(r, []time.Duration{forHours, 0, time.Second})
 	x.world = &world{twin: newTwin(t, r, profile, deliver, func(_ *twin, c *engine.Config) {
 		c.MaxAdjacencies, c.Output, c.OnMiss = limit, x.take, x.miss
 		c.Neighbours.Params = arp.Params{BaseReachable: reachable}

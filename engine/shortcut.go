@@ -269,10 +269,10 @@ func (t *tunnelEnds) resolveAdjacency(w *Worker, d *device, gateway uint32) *res
 
 // resolveTunnel is resolveAdjacency for a tunnel: to mac behind a remote end.
 func (t *tunnelEnds) resolveTunnel(w *Worker, d *device, a *adjacency, changes, mac uint64, remote uint32) *resolved {
-	if t.index.Load(endKey(d.index, remote)) == 0 && !t.hasPlace(w.now) {
+	if t.index.Load(endKey(d.index, remote)) == 0 && !w.mayPlace() {
 		return nil // what depends on the way would not be told of changes
 	}
-	y := w.to(d, remote)
+	y := t.resolve(w, variant{device: d.index, remote: remote}, true)
 	defer w.giveBack(y)
 	if y.own {
 		return nil
