@@ -179,6 +179,9 @@ func (q *queue) receive(batch []*packet.Buffer) (int, error) {
 
 // Wait implements [driver.Queue].
 func (q *queue) Wait(d time.Duration) error {
+	if q.d.closed.Load() {
+		return net.ErrClosed
+	}
 	if d == 0 || q.interrupted.Swap(false) {
 		return nil
 	}
