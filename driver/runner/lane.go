@@ -29,7 +29,7 @@ type lane struct {
 func (l *lane) run(w *worker) {
 	tick := tickAfter{r: l.b.r}
 	defer tick.ask()
-	fresh := false // a packet has come since the worker slept
+	came := 0 // packets since the worker slept
 	for !l.b.stopped.Load() {
 		n, ended, pause := l.look(w)
 		tick.received(n > 0)
@@ -39,13 +39,14 @@ func (l *lane) run(w *worker) {
 		case pause > 0:
 			l.b.pause(pause)
 		case n > 0:
-			fresh = true
+			came += n
 		case l.b.r.config.Poll == PollAlways:
 			runtime.Gosched()
-		case fresh:
-			fresh = false
-			w.poll(l.b, &tick)
 		default:
+			if came > 0 && came <= fewPackets {
+				w.poll(l.b, &tick)
+			}
+			came = 0
 			if err := l.queue.Wait(tick.wait()); err != nil {
 				l.b.pause(l.failed(err))
 			}

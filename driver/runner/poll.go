@@ -22,6 +22,9 @@ const (
 	pollShare = 10
 	// pollSavings is how much of it can be saved up.
 	pollSavings = 20 * time.Millisecond
+	// fewPackets is how many there may have been between two sleeps for a worker to poll: more is a load, where those who sleep are
+	// awake often enough, and longer bursts are the cheaper ones.
+	fewPackets = 16
 )
 
 // poller is what the workers of a runner have in common that poll: one at a time does.
