@@ -104,6 +104,7 @@ type burst struct {
 	ways    [burstSize]*way
 	addrs   [burstSize]uint32
 	paths   [burstSize]*route.Path
+	tags    [burstSize]uint32
 	near    [burstSize]arp.Neighbour
 	words   [burstSize]uint64
 	numbers [burstSize]uint64

@@ -161,7 +161,7 @@ type Worker struct {
 
 	mu    sync.Mutex // guards what follows: what others see
 	shown tally
-	seen  []LinkStats
+	seen  []shownStats
 }
 
 // crossing is a packet that arrives at a device from inside the engine.

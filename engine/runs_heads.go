@@ -30,7 +30,7 @@ func (w *Worker) headPackets(x *burst, r *run, d *device) int {
 		w0, w1, dst := binary.BigEndian.Uint64(h[ip:]), binary.BigEndian.Uint64(h[ip+8:]), h.dst()
 		src, total := uint32(w1), int(uint16(w0>>32))
 		if !h.isTo(mac) || w0>>56 != 0x45 || total < ipv4.HeaderLen || total > len(p)-ip || w1>>56 <= 1 || !checksum.OK20(w0, w1, dst) ||
-			isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) || own.may(dst) && own.has(dst) {
+			isSpecial(src) || isSpecial(dst) || own.may(src) && own.has(src) { // a destination of its own has a route that says so
 			return i
 		}
 		x.addrs[i&(burstSize-1)] = dst

@@ -21,18 +21,18 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 		l = w.lessons(x, r, n)
 	}
 	version := w.e.ends.resolved.now.Load() // before the routes are asked for tags
-	w.e.routes.LookupAll(x.addrs[:n], x.paths[:])
-	if path := x.paths[0]; path != nil && path.Tag() == 0 && r.up == nil {
-		return w.runDown(x, r, path, n)
+	w.e.routes.LookupTags(x.addrs[:n], x.tags[:])
+	if x.tags[0] == 0 {
+		return w.runDown(x, r, n)
 	}
 	chunks := w.e.ends.resolved.still(version)
 	var all [burstSize]*resolved
-	for i, path := range x.paths[:n] {
-		if path == nil || path.Tag() == 0 {
+	for i, tag := range x.tags[:n] {
+		if tag == 0 {
 			n = i
 			break
 		}
-		all[i&(burstSize-1)] = chunks.find(path.Tag())
+		all[i&(burstSize-1)] = chunks.find(tag)
 	}
 	if len(chunks) > 1 {
 		x.touchAll(all[:n])
@@ -77,11 +77,16 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	return done
 }
 
-// runDown forwards packets to neighbours behind a bridge: those by path, which leads to a link of it.
-func (w *Worker) runDown(x *burst, r *run, path *route.Path, n int) int {
+// runDown forwards packets to neighbours behind a bridge: those by one path, which leads to a link of it.
+func (w *Worker) runDown(x *burst, r *run, n int) int {
+	w.e.routes.LookupAll(x.addrs[:n], x.paths[:])
+	path := x.paths[0]
+	if r.up != nil || path == nil || path.Type() != route.Unicast || path.MTU() != 0 {
+		return 0
+	}
 	hop, ok := path.Only()
 	br := w.st.device(hop.Device)
-	if !ok || hop.Gateway != 0 || path.Type() != route.Unicast || path.MTU() != 0 || br == nil || br.bridge == nil || !br.plain {
+	if !ok || hop.Gateway != 0 || br == nil || br.bridge == nil || !br.plain {
 		return 0
 	}
 	for i, p := range x.paths[:n] {
