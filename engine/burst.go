@@ -288,7 +288,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 		if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
 			return false
 		}
-		n := w.count(f.tunnel)
+		n := w.work(f.tunnel)
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
 	}
@@ -303,7 +303,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 // room for it if it is for a tunnel that carries none.
 func (w *Worker) route(f *flight, b *packet.Buffer) {
 	if f.up {
-		n := w.count(f.bridge)
+		n := w.work(f.bridge)
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen)
 	}
@@ -316,7 +316,7 @@ func (w *Worker) route(f *flight, b *packet.Buffer) {
 	decrementTTL((*[ipv4.HeaderLen]byte)(f.frame[ethernet.HeaderLen:]))
 	putEthernet((*[ethernet.HeaderLen]byte)(f.frame[:]), f.dst, f.out.mac)
 	if f.verdict == toStation {
-		n := w.count(f.out)
+		n := w.work(f.out)
 		n.TxPackets++
 		n.TxBytes += uint64(length)
 	}
@@ -339,7 +339,7 @@ func (w *Worker) enclose(f *flight, b *packet.Buffer) bool {
 		w.tunnelFault(f.out, b, encapReason(err))
 		return false
 	}
-	n := w.count(f.out)
+	n := w.work(f.out)
 	n.TxPackets++
 	n.TxBytes += bytes
 	w.total.Counters[IPOutRequests]++

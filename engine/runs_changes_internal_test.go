@@ -6,6 +6,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -181,6 +182,28 @@ func TestRunsOnceNodesChange(t *testing.T) {
 				}
 			}
 			x.short.sameAs(t, x.long, c.name)
+		})
+	}
+}
+
+// TestRunsOfOtherTunnels has one packet of each kind in the midst of each kind that comes out of tunnels, as those are changed.
+func TestRunsOfOtherTunnels(t *testing.T) {
+	const port = "eth0"
+	tunnels := []string{"two more tunnels", "another tunnel instead", "a tunnel of one address instead", "vx7 of one VTEP", "vx2 of one VTEP"}
+	for _, c := range runChanges() {
+		if !slices.Contains(tunnels, c.name) {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			x := newRunTwins(t, true)
+			require.NoError(t, errors.Join(c.do(x.short.Engine), c.do(x.long.Engine)))
+			for _, kind := range runKinds()[port] {
+				for _, other := range runKinds()[port] {
+					packets := slices.Insert(kind.packets(runLen), leastRun, other.packets(1)...)
+					x.take(t, kind.name+" and "+other.name, port, burstTime, packets...)
+				}
+				x.short.sameAs(t, x.long, kind.name)
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ package engine
 // way, whatever is in between.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/ipv4"
@@ -98,8 +100,8 @@ func runKinds() map[string][]runKind {
 	strangers := func(dst, src ethernet.MAC) func(int) []byte {
 		return func(i int) []byte { return station(dst, from(src, i))(i) }
 	}
-	overlay := func(inner func(i int) []byte) func(int) []byte {
-		return func(i int) []byte { return inVXLAN(7, inner(i)) }
+	overlay := func(frame func(i int) []byte) func(int) []byte {
+		return func(i int) []byte { return inVXLAN(7, frame(i)) }
 	}
 	pods := func(dst string) func(int) []byte {
 		return func(i int) []byte {
@@ -119,16 +121,26 @@ func runKinds() map[string][]runKind {
 	padded := func(frame func(int) []byte) func(int) []byte {
 		return func(i int) []byte { return append(frame(i), make([]byte, 5)...) }
 	}
-	// outer is changed with a right checksum of the outer header.
-	outer := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+	// summed is changed with a right checksum of the IPv4 header that starts at ip.
+	summed := func(ip int, frame func(int) []byte, at int, v ...byte) func(int) []byte {
 		return func(i int) []byte {
 			b := changed(frame, at, v...)(i)
-			if h, _, err := ipv4.Parse(b[ethernet.HeaderLen:]); err == nil {
-				h.FixChecksum()
-			}
+			h := b[ip:][:ipv4.HeaderLen]
+			binary.BigEndian.PutUint16(h[10:], 0)
+			binary.BigEndian.PutUint16(h[10:], checksum.Of(h))
 			return b
 		}
 	}
+	outer := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+		return summed(ethernet.HeaderLen, frame, at, v...)
+	}
+	inner := func(frame func(int) []byte, at int, v ...byte) func(int) []byte { // in VXLAN
+		return summed(vxlan.Overhead+ethernet.HeaderLen, frame, vxlan.Overhead+at, v...)
+	}
+	within := func(frame func(int) []byte, at int, v ...byte) func(int) []byte { // in IPIP
+		return summed(ethernet.HeaderLen+ipv4.HeaderLen, frame, ipv4.HeaderLen+at, v...)
+	}
+	long := func(frame func(int) []byte) func(int) []byte { return func(i int) []byte { return frame(i%9 + 1) } }
 	short := func(frame func(int) []byte, n int) func(int) []byte {
 		return func(i int) []byte { return frame(i)[:n] }
 	}
@@ -171,10 +183,10 @@ func runKinds() map[string][]runKind {
 			{"up, several ways", up("10.62.0.9"), 0},
 			{"up, to the node", up("10.2.0.1"), 0},
 			{"up, nowhere", up("10.99.0.9"), 0},
-			{"up, TTL 1", changed(up("10.60.0.9"), ttl, 1), 0},
+			{"up, TTL 1", outer(up("10.60.0.9"), ttl, 1), 0},
 			{"up, shorter than an IPv4 header", short(up("10.60.0.9"), 33), 0},
 			{"up, no IPv4", changed(up("10.60.0.9"), 12, 0x86, 0xdd), 0},
-			{"up, with options", outer(up("10.60.0.9"), ethernet.HeaderLen, 0x46), 0},
+			{"up, with options", outer(long(up("10.60.0.9")), ethernet.HeaderLen, 0x46), 0},
 			{"up, of a group", changed(up("10.60.0.9"), 6, 1), 0},
 			{"up, of loopback", outer(up("10.60.0.9"), src, 127), 0},
 			{"up, of the node's own address", outer(up("10.60.0.9"), src, 10, 0, 0, 1), 0},
@@ -210,8 +222,8 @@ func runKinds() map[string][]runKind {
 			}, 0},
 			{"empty", short(routed("10.60.0.9"), 0), 0},
 			{"shorter than an IPv4 header", short(changed(routed("10.60.0.9"), 5, 6), 33), 0},
-			{"with options", outer(changed(routed("10.60.0.9"), 5, 6), ethernet.HeaderLen, 0x46), 0},
-			{"shorter by itself than its header", changed(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
+			{"with options", outer(changed(long(routed("10.60.0.9")), 5, 6), ethernet.HeaderLen, 0x46), 0},
+			{"shorter by itself than its header", outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
 			{"no longer than its header", func(int) []byte {
 				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.60.0.9", 20)) }, 5, 6)(0)
 			}, runLen},
@@ -220,7 +232,9 @@ func runKinds() map[string][]runKind {
 			{"to the node", changed(routed("10.2.0.1"), 5, 6), 0},
 			{"to another host", routed("10.60.0.9"), 0},
 			{"no IPv4", changed(changed(routed("10.60.0.9"), 5, 6), 12, 0x86, 0xdd), 0},
-			{"longer than the frame", changed(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
+			{"longer than the frame", outer(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
+			{"longer than the frame by a byte", func(int) []byte { return outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 21)(0) }, 0},
+			{"TTL 2", changed(routed("10.60.0.9"), 5, 6), runLen},
 			{"of the node's own address", changed(func(i int) []byte {
 				return burstFrame(eth1MAC, hostMAC, burstPacket("10.2.0.1", "10.60.0.9", sized(i)))
 			}, 5, 6), 0},
@@ -266,6 +280,8 @@ func runKinds() map[string][]runKind {
 			{"pods of another tunnel's end", outer(pods("10.2.0.9"), src, 10, 0, 0, 77), runLen},
 			{"tunnelled, cut short", short(behind("10.60.0.9"), innerIPIP+33), 0},
 			{"tunnelled to another host", changed(behind("10.60.0.9"), 5, 9), 0},
+			{"tunnelled for another node", outer(behind("10.60.0.9"), src+4, 10, 60, 0, 9), 0},
+			{"overlay for another node", outer(overlay(station(s1, r0)), src+4, 10, 60, 0, 9), 0},
 			{"tunnelled to another address of the node", outer(behind("10.60.0.9"), src+4, 10, 2, 0, 1), runLen},
 			{"tunnelled of a stranger", outer(behind("10.60.0.9"), src, 10, 0, 0, 77), runLen},
 			{"tunnelled of the node's own address", outer(behind("10.60.0.9"), src, 10, 2, 0, 1), 0},
@@ -275,8 +291,8 @@ func runKinds() map[string][]runKind {
 			{"tunnelled, of loopback", func(i int) []byte { return inIPIP(burstPacket("127.0.0.1", "10.60.0.9", sized(i))) }, 0},
 			{"tunnelled, to a group", behind("224.0.0.9"), 0},
 			{"pods, no IPv4", changed(pods("10.2.0.9"), innerFrame+12, 0x86, 0xdd), 0},
-			{"pods, with options", outer(pods("10.2.0.9"), innerFrame+ethernet.HeaderLen, 0x46), 0},
-			{"pods, shorter by itself than its header", changed(pods("10.2.0.9"), innerFrame+16, 0, 19), 0},
+			{"pods, with options", inner(long(pods("10.2.0.9")), ethernet.HeaderLen, 0x46), 0},
+			{"pods, shorter by itself than its header", inner(pods("10.2.0.9"), 16, 0, 19), 0},
 			{"pods of loopback", func(i int) []byte {
 				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("127.0.0.1", "10.2.0.9", sized(i))))
 			}, 0},
@@ -300,9 +316,11 @@ func runKinds() map[string][]runKind {
 			{"pods, to another MAC address", func(i int) []byte {
 				return inVXLAN(2, burstFrame(farMAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
 			}, 0},
-			{"pods, TTL 1", changed(pods("10.2.0.9"), innerFrame+ttl, 1), 0},
+			{"pods, TTL 1", inner(pods("10.2.0.9"), ttl, 1), 0},
 			{"pods, wrong checksum", changed(pods("10.2.0.9"), innerFrame+sum, 1, 1), 0},
-			{"pods, longer than it is", changed(pods("10.2.0.9"), innerFrame+16, 9, 9), 0},
+			{"pods, longer than it is", inner(pods("10.2.0.9"), 16, 9, 9), 0},
+			{"pods, longer by a byte than it is", func(int) []byte { return inner(pods("10.2.0.9"), 16, 0, 21)(0) }, 0},
+			{"pods, longer by a byte than it is, padded", func(int) []byte { return append(inner(pods("10.2.0.9"), 16, 0, 21)(0), 1) }, 0},
 			{"pods of a device that learns", func(i int) []byte {
 				return inVXLAN(1, burstFrame(vx1MAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
 			}, 0},
@@ -313,9 +331,11 @@ func runKinds() map[string][]runKind {
 			{"tunnelled, on link", behind("10.1.0.9"), 0},
 			{"tunnelled, to the node", behind("10.2.0.1"), 0},
 			{"tunnelled, of the node's own address", func(i int) []byte { return inIPIP(burstPacket("10.2.0.1", "10.60.0.9", sized(i))) }, 0},
-			{"tunnelled, TTL 1", changed(behind("10.60.0.9"), innerIPIP+ttl, 1), 0},
+			{"tunnelled, TTL 1", within(behind("10.60.0.9"), ttl, 1), 0},
 			{"tunnelled, wrong checksum", changed(behind("10.60.0.9"), innerIPIP+sum, 1, 1), 0},
-			{"tunnelled, longer than it is", changed(behind("10.60.0.9"), innerIPIP+16, 9, 9), 0},
+			{"tunnelled, longer than it is", within(behind("10.60.0.9"), 16, 9, 9), 0},
+			{"tunnelled, with options", within(long(behind("10.60.0.9")), ethernet.HeaderLen, 0x46), 0},
+			{"tunnelled, of multicast", within(behind("10.60.0.9"), src, 224), 0},
 		},
 	}
 }
@@ -341,7 +361,9 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
 		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")})))
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx2", MAC: vx2MAC, MTU: 1450, Up: true}, VNI: 2, NoLearning: true})
-	host := netip.MustParseAddr("10.70.0.9")
+	// Groups have a route, so that it is not for want of one that packets to them are not forwarded.
+	host, groups := netip.MustParseAddr("10.70.0.9"), netip.MustParsePrefix("224.0.0.0/4")
+	require.NoError(t, n.AddRoute(Route{Prefix: groups, Via: netip.MustParseAddr("10.1.0.9")}))
 	require.NoError(t, errors.Join(err, n.AddRoute(Route{Prefix: netip.PrefixFrom(host, 32), Dev: "eth1"}),
 		n.AddNeigh(Neigh{Addr: host, Dev: "eth1", MAC: hostMAC})))
 	for _, name := range []string{"eth0", "eth2", "tun0", "br0", "vx2"} {
