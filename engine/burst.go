@@ -1,11 +1,16 @@
 package engine
 
 // Bursts. What a driver hands in is mostly of a few kinds: frames between stations that a bridge knows, packets to be routed to
-// known neighbours, and both of these into and out of tunnels. For these the tables are asked for all packets of a burst
-// together, stage by stage (resolve.go), which keeps many lookups under way at once where one packet's would wait for each other;
-// then each packet in turn is rewritten and sent. Whatever is out of the ordinary, and a packet's whole way if somebody watches
-// it, goes through the stages of receive.go, bridge.go, forward.go and so on, which know all cases and are what this is held
-// against.
+// known neighbours, and both of these into and out of tunnels. Three ways lead through the engine, with the same results:
+//
+//   - A run (runs.go): packets of one kind, from the front of a burst.
+//   - By stages (here and in resolve.go): the usual packets behind it, of all kinds. The tables are asked for all packets of a burst
+//     together, stage by stage, which keeps many lookups under way at once where one packet's would wait for each other; then each
+//     packet in turn is rewritten and sent.
+//   - The long way (receive.go, bridge.go, forward.go and so on), one packet after the other: whatever is out of the ordinary, and
+//     every packet where somebody watches. It knows all cases, and is what the others are held against.
+//
+// The stages:
 //
 //	frames ─┬──────────────────────▶ bridge ─┬──────────────▶ port
 //	        └▶ host ─┬▶ tunnel opened ┬▲     ├▶ VTEP ────────▶ port
