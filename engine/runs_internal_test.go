@@ -33,11 +33,11 @@ var (
 	vx2MAC = MACOf(0x020000000007)
 )
 
-// runKind is packets that come in by a port. Those of different i differ in what does not matter to their kind.
+// runKind is packets that come in by a port. They differ in what does not matter to their kind.
 type runKind struct {
-	name  string
-	frame func(i int) []byte
-	want  int // how many of them are a run
+	name string
+	want int // how many of them are a run
+	made []runPacket
 }
 
 // runPacket is a frame, and what a driver tells of it.
@@ -46,13 +46,8 @@ type runPacket struct {
 	told  func(b *packet.Buffer) // nil: nothing
 }
 
-// packets are the first n of a kind.
-func (k *runKind) packets(n int) (all []runPacket) {
-	for i := range n {
-		all = append(all, runPacket{frame: k.frame(i)})
-	}
-	return all
-}
+// packets are the first n of a kind, 2 runLen at most.
+func (k *runKind) packets(n int) []runPacket { return slices.Clone(k.made[:n]) }
 
 // put fills a buffer: packet i of a burst.
 func (p *runPacket) put(t testing.TB, b *packet.Buffer, i int) {
@@ -83,8 +78,13 @@ var tidings = map[string]struct {
 	"verified":   {func(b *packet.Buffer) { b.SetChecksumVerified() }, false},
 }
 
-// runKinds are kinds of packets by the port of newBurstNode that receives them.
-func runKinds() map[string][]runKind {
+// runKinds are kinds of packets by the port of newRunNode that receives them.
+func runKinds() map[string][]*runKind {
+	type row struct {
+		name  string
+		frame func(i int) []byte
+		want  int
+	}
 	host := func(n int) string { return fmt.Sprintf("10.1.0.%d", 10+n%200) }
 	from := func(m ethernet.MAC, i int) ethernet.MAC { return MACOf(word(m) + uint64(i%3)<<16) } // unknown, but for the first
 	sized := func(i int) int { return ipv4.HeaderLen + 40*i%400 }
@@ -154,7 +154,8 @@ func runKinds() map[string][]runKind {
 		innerFrame = vxlan.Overhead
 		innerIPIP  = ethernet.HeaderLen + ipv4.HeaderLen - ethernet.HeaderLen
 	)
-	return map[string][]runKind{
+	kinds := map[string][]*runKind{}
+	for port, rows := range map[string][]row{
 		"p0": {
 			{"to a station", station(s1, s0), runLen},
 			{"to a station, padded", padded(station(s1, s0)), runLen},
@@ -337,7 +338,16 @@ func runKinds() map[string][]runKind {
 			{"tunnelled, with options", within(long(behind("10.60.0.9")), ethernet.HeaderLen, 0x46), 0},
 			{"tunnelled, of multicast", within(behind("10.60.0.9"), src, 224), 0},
 		},
+	} {
+		for _, r := range rows {
+			k := &runKind{name: r.name, want: r.want}
+			for i := range 2 * runLen {
+				k.made = append(k.made, runPacket{frame: r.frame(i)})
+			}
+			kinds[port] = append(kinds[port], k)
+		}
 	}
+	return kinds
 }
 
 // runNode is a node of newBurstNode that notes what it sends.
@@ -348,6 +358,9 @@ type runNode struct {
 
 func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	t.Helper()
+	pool, err := packet.NewPool(packet.PoolConfig{Buffers: 256}) // less work than the engine's own: there are many nodes
+	require.NoError(t, err)
+	with = append([]func(*Config){func(c *Config) { c.Pool = pool }}, with...)
 	n := &runNode{Engine: newBurstNode(t, anyPeer, with...)}
 	n.first.out = func(port uint32, batch []*packet.Buffer) {
 		for _, b := range batch {
@@ -355,7 +368,7 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 		}
 		packet.FreeBatch(batch)
 	}
-	_, err := n.AddPort(Port{Link: Link{Name: "eth2", MAC: MACOf(0x020000000006), Up: true}}) // does not ask where packets come from
+	_, err = n.AddPort(Port{Link: Link{Name: "eth2", MAC: MACOf(0x020000000006), Up: true}}) // does not ask where packets come from
 	require.NoError(t, err)
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx9", MTU: 1450, Up: true}, VNI: 9})
 	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
@@ -426,7 +439,7 @@ type runTwins struct{ short, long *runNode }
 func newRunTwins(t *testing.T, anyPeer bool, with ...func(*Config)) *runTwins {
 	t.Helper()
 	x := &runTwins{newRunNode(t, anyPeer, with...), newRunNode(t, anyPeer, with...)}
-	for port := range runKinds() {
+	for _, port := range []string{"p0", "eth0", "eth1", "eth2"} {
 		require.NoError(t, x.long.Tap(port, watch))
 	}
 	return x
@@ -469,9 +482,10 @@ func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 
 // TestRunsOfWhatDriversTellOf has a packet that a driver tells something of in the midst of each kind.
 func TestRunsOfWhatDriversTellOf(t *testing.T) {
+	all := runKinds()
 	for name, tiding := range tidings {
 		x := newRunTwins(t, true)
-		for port, kinds := range runKinds() {
+		for port, kinds := range all {
 			for _, kind := range kinds {
 				packets := kind.packets(2 * runLen)
 				packets[runLen].told = tiding.told
@@ -518,7 +532,7 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 		for _, k := range kinds {
 			t.Run(port+" "+k.name, func(t *testing.T) {
 				n := newRunNode(t, true)
-				n.warm(t, port, &k)
+				n.warm(t, port, k)
 				assert.Equal(t, k.want, n.run(t, port, k.packets(runLen)...))
 				if k.want < runLen {
 					return
@@ -546,10 +560,10 @@ func TestRunsAreCutOff(t *testing.T) {
 	_, ok := x.short.state.Load().device(x.short.Index("br0")).bridge.table.Lookup(fdb.Key(word(wanderer))).Port()
 	require.True(t, ok)
 	// It moves in the midst of a run whose packets are for it, some before and some after.
-	to := runKind{frame: func(int) []byte { return burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)) }}
+	to := runPacket{frame: burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))}
 	moves := runPacket{frame: burstFrame(s1, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))}
 	for _, n := range []*runNode{x.short, x.long} {
-		n.take(t, "p0", burstTime, slices.Insert(to.packets(runLen), leastRun, moves)...)
+		n.take(t, "p0", burstTime, slices.Insert(slices.Repeat([]runPacket{to}, runLen), leastRun, moves)...)
 	}
 	require.Equal(t, x.long.sent, x.short.sent)
 	require.Len(t, x.short.sent, leastRun+1, "those behind are for the port that they came in by")
