@@ -6,8 +6,8 @@ package engine
 //
 //   - Heads: are the headers those of the kind, and what are the tables to be asked?
 //   - Tables: each is asked for all packets together. Nothing has changed up to here, so a run that turns out to be short is none.
-//   - The last loop takes the packets in order: tables learn, the packet is rewritten and queued. The run ends behind a packet from a
-//     station that has moved, as those behind it were looked up before.
+//   - The last loop takes the packets in order: tables learn, the packet is rewritten and queued. A run that stays in the bridge ends
+//     behind a packet from a station that has moved, as those behind it were looked up before.
 //
 // No runs are frames in VXLAN for a bridge's own address, and what goes up through a bridge and down again through one; else:
 //
@@ -60,7 +60,7 @@ func (w *Worker) run(x *burst, d *device, batch []*packet.Buffer) int {
 			r.up = br
 			return w.runRouted(x, &r, w.headPackets(x, &r, br))
 		}
-		return w.runBridged(x, &r, headFrames(x, &r, br))
+		return w.runBridged(x, &r, headFrames(x, &r))
 	}
 	if r.own = h.dst(); !w.st.own.has(r.own) {
 		return w.runRouted(x, &r, w.headPackets(x, &r, d))
@@ -85,11 +85,10 @@ func (w *Worker) runOpened(x *burst, r *run, n int) int {
 	if r.tunnel.master == 0 {
 		return w.runRouted(x, r, w.headInner(x, r, n))
 	}
-	br := w.st.device(r.tunnel.master)
-	if !r.learnsFor(br) {
+	if !r.learnsFor(w.st.device(r.tunnel.master)) {
 		return 0
 	}
-	return w.runBridged(x, r, headStations(x, r, br, n))
+	return w.runBridged(x, r, headStations(x, r, n))
 }
 
 // size returns the length of the frame to be forwarded in what was received, p, which is not IPIP.

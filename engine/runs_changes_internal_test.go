@@ -134,7 +134,7 @@ func runChanges() (all []runChange) {
 		return errors.Join(err, err2)
 	})
 	add("another tunnel instead", func(e *Engine) error {
-		_, err := e.AddIPIP(IPIP{Link: Link{Name: "tun1", Up: true}, Remote: vtep})
+		_, err := e.AddIPIP(IPIP{Link: Link{Name: "tun1", Up: true}, Remote: vtep, AnyPeer: true})
 		return errors.Join(e.DeleteLink("tun0"), err, e.SetConf("tun1", Conf{Forwarding: true}))
 	})
 	add("a tunnel of one address instead", func(e *Engine) error {
@@ -207,6 +207,23 @@ func TestRunsOfOtherTunnels(t *testing.T) {
 				x.short.sameAs(t, x.long, kind.name)
 			}
 		})
+	}
+}
+
+// TestRunsOfThoseWhoMay has tunnels that ask who sends to them.
+func TestRunsOfThoseWhoMay(t *testing.T) {
+	for _, k := range runKinds()["eth0"] {
+		if k.want < runLen {
+			continue
+		}
+		n, want := newRunNode(t, false), runLen
+		require.NoError(t, n.remade("vx7", VXLAN{VNI: 7, VTEPs: []netip.Addr{netip.MustParseAddr("10.0.0.8")}}))
+		n.warm(t, "eth0", k)
+		switch k.name {
+		case "overlay of another tunnel's end", "overlay of a station that is pinned elsewhere", "tunnelled of a stranger":
+			want = 0
+		}
+		assert.Equal(t, want, n.run(t, "eth0", k.packets(runLen)...), k.name)
 	}
 }
 

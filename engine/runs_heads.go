@@ -117,14 +117,14 @@ func (x *burst) peers(r *run, n int) int {
 
 // learnsFor reports whether a bridge, of whose port the run's frames come, treats them in the usual way; br may be nil.
 func (r *run) learnsFor(br *device) bool {
-	return br != nil && br.plain && !br.promisc && !r.in.port.Locked && !r.in.port.NoLearning
+	return br != nil && br.plain && !r.in.port.Locked && !r.in.port.NoLearning
 }
 
-// headFrames takes frames that a port of bridge br has received, and notes from whom and to whom.
-func headFrames(x *burst, r *run, br *device) int {
+// headFrames takes frames that a bridge's port has received, and notes from whom and to whom.
+func headFrames(x *burst, r *run) int {
 	for i, b := range r.batch {
 		p := b.Bytes()
-		if len(p) < len(headers{}) || b.HasOffloads() || !x.stations(i, (*headers)(p)) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
+		if len(p) < len(headers{}) || b.HasOffloads() || !x.stations(i, (*headers)(p)) {
 			return i
 		}
 	}
@@ -176,9 +176,9 @@ func (w *Worker) headVXLAN(x *burst, r *run) int {
 }
 
 // headStations is headFrames for what a VXLAN device has received.
-func headStations(x *burst, r *run, br *device, n int) int {
+func headStations(x *burst, r *run, n int) int {
 	for i, b := range r.batch[:n] {
-		if !x.stations(i, (*headers)(b.Bytes()[r.start:])) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
+		if !x.stations(i, (*headers)(b.Bytes()[r.start:])) {
 			return i
 		}
 	}

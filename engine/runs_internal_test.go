@@ -118,6 +118,7 @@ func runKinds() map[string][]*runKind {
 			return b
 		}
 	}
+	second := func(frame func(int) []byte) func(int) []byte { return changed(frame, 5, 6) } // to eth2
 	padded := func(frame func(int) []byte) func(int) []byte {
 		return func(i int) []byte { return append(frame(i), make([]byte, 5)...) }
 	}
@@ -174,6 +175,15 @@ func runKinds() map[string][]*runKind {
 			{"of a station that is pinned elsewhere", station(s1, p1MAC), runLen},
 			{"to its own port", station(s0, s1), 0},
 			{"up, by an Ethernet neighbour's gateway", up("10.60.0.9"), runLen},
+			{"up, as long as the port takes", func(int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.60.0.9", 1500)) }, runLen},
+			{"up, too long for the port", func(int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.60.0.9", 1501)) }, 0},
+			{"up, as long as VXLAN takes", func(int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.244.2.9", 1450)) }, runLen},
+			{"up, too long for VXLAN", func(int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.244.2.9", 1451)) }, 0},
+			{"up, as long as IPIP takes", func(int) []byte { return burstFrame(brMAC, s0, burstPacket("10.2.0.9", "10.50.0.9", 1480)) }, runLen},
+			{"to a station, as long as the port takes", func(int) []byte { return burstFrame(s1, s0, burstPacket("10.2.0.9", "10.2.0.8", 1504)) }, runLen},
+			{"to a station, too long for the port", func(int) []byte { return burstFrame(s1, s0, burstPacket("10.2.0.9", "10.2.0.8", 1505)) }, 0},
+			{"to the overlay, as long as the path takes", func(int) []byte { return burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 1450)) }, runLen},
+			{"to the overlay, too long", func(int) []byte { return burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 1451)) }, 0},
 			{"up, padded", padded(up("10.60.0.9")), runLen},
 			{"up, into VXLAN", up("10.244.2.9"), runLen},
 			{"up, into IPIP", up("10.50.0.9"), runLen},
@@ -199,50 +209,53 @@ func runKinds() map[string][]*runKind {
 			{"tunnelled from where it cannot be", changed(behind("10.60.0.9"), 5, 2), 0},
 		},
 		"eth2": {
-			{"by a gateway", func(i int) []byte { return changed(routed("10.60.0.9"), 5, 6)(i) }, runLen},
-			{"by a gateway, padded", changed(padded(routed("10.60.0.9")), 5, 6), runLen},
-			{"by a gateway on a bridge", changed(routed("10.61.0.9"), 5, 6), 0},
-			{"into VXLAN", changed(routed("10.244.2.9"), 5, 6), runLen},
-			{"into IPIP", changed(routed("10.50.0.9"), 5, 6), runLen},
-			{"to a station", changed(routed("10.2.0.9"), 5, 6), runLen},
-			{"to a station, padded", changed(padded(routed("10.2.0.9")), 5, 6), runLen},
-			{"to the bridge's own address", changed(routed("10.2.0.4"), 5, 6), 0},
-			{"to the address of a port", changed(routed("10.2.0.5"), 5, 6), 0},
-			{"to a station that nobody heard", changed(routed("10.2.0.3"), 5, 6), 0},
-			{"to a neighbour that is not known", changed(routed("10.2.0.77"), 5, 6), 0},
+			{"by a gateway", func(i int) []byte { return second(routed("10.60.0.9"))(i) }, runLen},
+			{"by a gateway, padded", second(padded(routed("10.60.0.9"))), runLen},
+			{"by a gateway on a bridge", second(routed("10.61.0.9")), 0},
+			{"into VXLAN", second(routed("10.244.2.9")), runLen},
+			{"into IPIP", second(routed("10.50.0.9")), runLen},
+			{"to a station", second(routed("10.2.0.9")), runLen},
+			{"to a station, padded", second(padded(routed("10.2.0.9"))), runLen},
+			{"to the bridge's own address", second(routed("10.2.0.4")), 0},
+			{"to the address of a port", second(routed("10.2.0.5")), 0},
+			{"to a station that nobody heard", second(routed("10.2.0.3")), 0},
+			{"to a neighbour that is not known", second(routed("10.2.0.77")), 0},
+			{"to a station, as long as its bridge takes", func(int) []byte {
+				return second(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.2.0.9", 1450)) })(0)
+			}, runLen},
 			{"to a station, too long", func(int) []byte {
-				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.2.0.9", 1451)) }, 5, 6)(0)
+				return second(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.2.0.9", 1451)) })(0)
 			}, 0},
-			{"to a host with a route of its own", changed(routed("10.70.0.9"), 5, 6), runLen},
-			{"over several ways", changed(routed("10.62.0.9"), 5, 6), 0},
+			{"to a host with a route of its own", second(routed("10.70.0.9")), runLen},
+			{"over several ways", second(routed("10.62.0.9")), 0},
 			{"too long for the route", func(int) []byte {
-				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.63.0.9", 1001)) }, 5, 6)(0)
+				return second(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.63.0.9", 1001)) })(0)
 			}, 0},
 			{"too long for the tunnel", func(int) []byte {
-				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.50.0.9", 1481)) }, 5, 6)(0)
+				return second(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.50.0.9", 1481)) })(0)
 			}, 0},
 			{"empty", short(routed("10.60.0.9"), 0), 0},
-			{"shorter than an IPv4 header", short(changed(routed("10.60.0.9"), 5, 6), 33), 0},
-			{"with options", outer(changed(long(routed("10.60.0.9")), 5, 6), ethernet.HeaderLen, 0x46), 0},
-			{"shorter by itself than its header", outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
+			{"shorter than an IPv4 header", short(second(routed("10.60.0.9")), 33), 0},
+			{"with options", outer(second(long(routed("10.60.0.9"))), ethernet.HeaderLen, 0x46), 0},
+			{"shorter by itself than its header", outer(second(routed("10.60.0.9")), 16, 0, 19), 0},
 			{"no longer than its header", func(int) []byte {
-				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.60.0.9", 20)) }, 5, 6)(0)
+				return second(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.60.0.9", 20)) })(0)
 			}, runLen},
-			{"TTL 1", outer(changed(routed("10.60.0.9"), 5, 6), ttl, 1), 0},
-			{"wrong checksum", changed(changed(routed("10.60.0.9"), 5, 6), sum, 1, 1), 0},
-			{"to the node", changed(routed("10.2.0.1"), 5, 6), 0},
+			{"TTL 1", outer(second(routed("10.60.0.9")), ttl, 1), 0},
+			{"wrong checksum", changed(second(routed("10.60.0.9")), sum, 1, 1), 0},
+			{"to the node", second(routed("10.2.0.1")), 0},
 			{"to another host", routed("10.60.0.9"), 0},
-			{"no IPv4", changed(changed(routed("10.60.0.9"), 5, 6), 12, 0x86, 0xdd), 0},
-			{"longer than the frame", outer(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
-			{"longer than the frame by a byte", func(int) []byte { return outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 21)(0) }, 0},
-			{"TTL 2", changed(routed("10.60.0.9"), 5, 6), runLen},
-			{"of the node's own address", changed(func(i int) []byte {
+			{"no IPv4", changed(second(routed("10.60.0.9")), 12, 0x86, 0xdd), 0},
+			{"longer than the frame", outer(second(routed("10.60.0.9")), 16, 9, 9), 0},
+			{"longer than the frame by a byte", func(int) []byte { return outer(second(routed("10.60.0.9")), 16, 0, 21)(0) }, 0},
+			{"TTL 2", second(routed("10.60.0.9")), runLen},
+			{"of the node's own address", second(func(i int) []byte {
 				return burstFrame(eth1MAC, hostMAC, burstPacket("10.2.0.1", "10.60.0.9", sized(i)))
-			}, 5, 6), 0},
-			{"of loopback", changed(func(i int) []byte {
+			}), 0},
+			{"of loopback", second(func(i int) []byte {
 				return burstFrame(eth1MAC, hostMAC, burstPacket("127.0.0.1", "10.60.0.9", sized(i)))
-			}, 5, 6), 0},
-			{"to a group", changed(routed("224.0.0.9"), 5, 6), 0},
+			}), 0},
+			{"to a group", second(routed("224.0.0.9")), 0},
 		},
 		"eth0": {
 			{"overlay to a station", overlay(station(s1, r0)), runLen},
@@ -268,6 +281,8 @@ func runKinds() map[string][]*runKind {
 			{"overlay, no IPv4 inside", changed(overlay(station(s1, r0)), innerFrame+12, 0x86, 0xdd), 0},
 			{"empty", short(overlay(station(s1, r0)), 0), 0},
 			{"overlay, cut short", short(overlay(station(s1, r0)), innerFrame+33), 0},
+			{"overlay, cut short in its headers", short(overlay(station(s1, r0)), 49), 0},
+			{"overlay, cut short behind its addresses", short(overlay(station(s1, r0)), 34), 0},
 			{"overlay of little", func(i int) []byte { return inVXLAN(7, station(s1, r0)(i)[:33]) }, 0},
 			{"overlay of little, padded", func(i int) []byte { return append(inVXLAN(7, station(s1, r0)(i)[:33]), 0, 0, 0) }, 0},
 			{"overlay to another host", changed(overlay(station(s1, r0)), 5, 9), 0},
@@ -295,7 +310,7 @@ func runKinds() map[string][]*runKind {
 			{"pods, with options", inner(long(pods("10.2.0.9")), ethernet.HeaderLen, 0x46), 0},
 			{"pods, shorter by itself than its header", inner(pods("10.2.0.9"), 16, 0, 19), 0},
 			{"pods of loopback", func(i int) []byte {
-				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("127.0.0.1", "10.2.0.9", sized(i))))
+				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("127.0.0.9", "10.2.0.9", sized(i))))
 			}, 0},
 			{"pods to a group", pods("224.0.0.9"), 0},
 			{"echo to the node", func(int) []byte {
@@ -541,6 +556,11 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 				assert.Zero(t, n.run(t, port, k.packets(leastRun-1)...))
 				for name, tiding := range tidings {
 					packets, want := k.packets(runLen), runLen
+					packets[leastRun-1].told = tiding.told
+					if tiding.odd {
+						assert.Zero(t, n.run(t, port, packets...), name)
+					}
+					packets = k.packets(runLen)
 					packets[leastRun].told = tiding.told
 					if tiding.odd {
 						want = leastRun

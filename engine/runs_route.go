@@ -21,23 +21,18 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 		return w.runDown(x, r, n)
 	}
 	var all [burstSize]*resolved
-	n = x.adjacencies(w.e.ends.resolved.still(version), &all, n)
+	x.adjacencies(w.e.ends.resolved.still(version), all[:n])
 	return w.runOut(x, r, &all, n)
 }
 
-// adjacencies finds what the packets' adjacencies are resolved to, nil for one that is not, as long as their routes have some.
-func (x *burst) adjacencies(chunks version[resolved], all *[burstSize]*resolved, n int) int {
-	for i, tag := range x.tags[:n] {
-		if tag == 0 {
-			n = i
-			break
-		}
-		all[i&(burstSize-1)] = chunks.find(tag)
+// adjacencies finds what the packets' adjacencies are resolved to: nil for one that is not, and for a packet that has none.
+func (x *burst) adjacencies(chunks version[resolved], all []*resolved) {
+	for i, tag := range x.tags[:len(all)] {
+		all[i] = chunks.find(tag)
 	}
 	if len(chunks) > 1 {
-		x.touchAll(all[:n])
+		x.touchAll(all)
 	}
-	return n
 }
 
 // runOut forwards packets by adjacencies.
@@ -50,7 +45,7 @@ func (w *Worker) runOut(x *burst, r *run, all *[burstSize]*resolved, n int) int 
 	var s sums
 	var out, by exit
 	done := 0
-	for ; done < n && !w.changed; done++ {
+	for ; done < n; done++ {
 		to, b := all[done&(burstSize-1)], r.batch[done]
 		if to == nil || !out.is(uint32(to.out)) && (!out.turn(w, uint32(to.out)) || out.d.kind != KindPort) {
 			break
