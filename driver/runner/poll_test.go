@@ -26,12 +26,17 @@ type deaf struct {
 	driver.Driver
 	driver.Queue
 	interrupts chan struct{}
+	asleep     chan struct{}                                 // has an element when its worker has come to sleep
 	received   func(batch []*packet.Buffer, err error) error // called in Receive; what it returns, Receive does; nil: nobody
 }
 
 func (d *deaf) Queues() []driver.Queue { return []driver.Queue{d} }
 
 func (d *deaf) Wait(time.Duration) error {
+	select {
+	case d.asleep <- struct{}{}:
+	default:
+	}
 	<-d.interrupts
 	return nil
 }
@@ -55,7 +60,7 @@ func (d *deaf) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) 
 func (r *rig) attachDeaf() (*station, *deaf) {
 	near, far, err := memory.NewPair(memory.Config{})
 	require.NoError(r.t, err)
-	d := &deaf{Driver: near, Queue: near.Queues()[0], interrupts: make(chan struct{}, 1)}
+	d := &deaf{Driver: near, Queue: near.Queues()[0], interrupts: make(chan struct{}, 1), asleep: make(chan struct{}, 1)}
 	return r.attachDriver(d, far), d
 }
 
@@ -72,8 +77,9 @@ func (r *rig) rouse() {
 
 func TestPollsQueuesOfOthers(t *testing.T) {
 	r := newRig(t, runner.Config{Poll: time.Hour}, 1, 1)
-	b, _ := r.attachDeaf()
+	b, d := r.attachDeaf()
 	r.run()
+	<-d.asleep
 	a := r.stations[0]
 	for i := range 10 {
 		a.say(t, b, 1, i, 1)
@@ -142,6 +148,7 @@ func TestDetachWhileAnotherPolls(t *testing.T) {
 		return err
 	}
 	r.run()
+	<-d.asleep
 	r.rouse()
 	b.say(t, r.stations[0], 2, 0, 1)
 	<-inHand
@@ -185,6 +192,7 @@ func TestDetachOfWhoPolls(t *testing.T) {
 		return err
 	}
 	r.run()
+	<-d.asleep
 	a.say(t, to, 1, 0, 1)
 	to.hear(t, 1)
 	const n = 10
@@ -226,6 +234,7 @@ func TestErrorsOfPolledQueues(t *testing.T) {
 		}
 	}
 	r.run()
+	<-d.asleep
 	r.rouse()
 	errs <- down
 	assert.Equal(t, told{b.port, down}, <-all)
