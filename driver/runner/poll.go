@@ -27,6 +27,8 @@ const (
 	fewPackets = 16
 	// turns is how often other goroutines get their turn. It may wake a thread each time.
 	turns = 100 * time.Microsecond
+	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
+	quickest = 50 * time.Nanosecond
 )
 
 // poller is what the workers of a runner have in common that poll: one at a time does.
@@ -77,7 +79,7 @@ func (w *worker) poll(own *binding, t *tickAfter) {
 	begin := w.r.Now()
 	now, turn := begin, begin
 	end := begin + p.budget.allows(begin, p.limit)
-	for now < end && !own.stopped.Load() {
+	for rounds := p.limit / quickest; now < end && rounds > 0 && !own.stopped.Load(); rounds-- {
 		lanes := *w.r.lanes.Load()
 		some := w.round(lanes)
 		if now = w.r.Now(); some {
@@ -85,6 +87,7 @@ func (w *worker) poll(own *binding, t *tickAfter) {
 			p.budget.spend(now - begin)
 			begin = now
 			end = now + p.budget.allows(now, p.limit)
+			rounds = p.limit / quickest
 			if now >= end || own.stopped.Load() { // there may be more, which their own workers do not know of
 				rouse(lanes)
 			}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -293,6 +294,23 @@ func (w *waitFails) Wait(d time.Duration) error {
 	default:
 		return w.Queue.Wait(d)
 	}
+}
+
+// TestVirtualTime runs a runner where time passes only when all goroutines sleep, so that nobody may poll until it has.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, runner.Config{}, 2, 2)
+		r.run()
+		a, b := r.stations[0], r.stations[1]
+		for i := range 10 {
+			a.say(t, b, 1, i, 1)
+			assert.Equal(t, []int{i}, b.hear(t, 1)[1])
+			b.say(t, a, 2, i, 1)
+			assert.Equal(t, []int{i}, a.hear(t, 1)[2])
+			time.Sleep(time.Second)
+		}
+		r.stop()
+	})
 }
 
 func TestPollingTakesAShare(t *testing.T) {
