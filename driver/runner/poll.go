@@ -77,8 +77,11 @@ func (w *worker) poll(own *binding, t *tickAfter) {
 	}
 	defer p.mu.Unlock()
 	begin := w.r.Now()
-	now, turn := begin, begin
+	now, turn := begin, begin+turns
 	end := begin + p.budget.allows(begin, p.limit)
+	if end > begin {
+		runtime.Gosched() // a thread that waits for the runtime's poller is woken, as this one does not
+	}
 	for rounds := p.limit / quickest; now < end && rounds > 0 && !own.stopped.Load(); rounds-- {
 		lanes := *w.r.lanes.Load()
 		some := w.round(lanes)
@@ -92,12 +95,13 @@ func (w *worker) poll(own *binding, t *tickAfter) {
 				rouse(lanes)
 			}
 		}
-		if now >= turn {
+		switch {
+		case now >= turn:
 			turn = now + turns
-			runtime.Gosched() // which also has another thread wait for what the runtime's poller is to find
-		}
-		if !some {
-			yield()
+			runtime.Gosched()
+			yield(true)
+		case !some:
+			yield(false)
 		}
 	}
 	p.budget.spend(now - begin)
