@@ -173,12 +173,11 @@ func (q *queue) receive(batch []*packet.Buffer) (int, error) {
 		return 0, net.ErrClosed
 	}
 	q.adopt()
+	fault := q.in.rung.Load() && q.in.rung.Swap(false) && q.bell.disarm(q.in.rx.fd)
 	n := q.take(batch)
 	q.in.pace.count(n)
-	if q.in.rung.Swap(false) {
-		if fault := q.bell.disarm(q.in.rx.fd); fault && n == 0 {
-			return 0, q.fault()
-		}
+	if fault && n == 0 {
+		return 0, q.fault()
 	}
 	return n, nil
 }

@@ -26,7 +26,7 @@ const (
 	// awake often enough, and longer bursts are the cheaper ones.
 	fewPackets = 16
 	// turns is how often other goroutines get their turn. It may wake a thread each time.
-	turns = 100 * time.Microsecond
+	turns = time.Millisecond
 	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
 	quickest = 50 * time.Nanosecond
 )
