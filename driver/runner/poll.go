@@ -22,9 +22,6 @@ const (
 	pollShare = 10
 	// pollSavings is how much of it can be saved up.
 	pollSavings = 20 * time.Millisecond
-	// fewPackets is how many there may have been between two sleeps for a worker to poll: more is a load, where those who sleep are
-	// awake often enough, and longer bursts are the cheaper ones.
-	fewPackets = 16
 	// turns is how often other goroutines get their turn. It may wake a thread each time.
 	turns = time.Millisecond
 	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
@@ -35,13 +32,14 @@ const (
 type poller struct {
 	mu     sync.Mutex
 	limit  time.Duration // after a packet; 0 is not to poll
+	rest   time.Duration // that a queue must have had before: under load those who sleep are awake often enough, and bursts are better
 	budget budget
 }
 
 func newPoller(c Config) *poller {
 	p := &poller{limit: c.Poll}
 	if c.Poll == 0 {
-		p.limit = defaultPoll
+		p.limit, p.rest = defaultPoll, defaultPoll
 		p.budget = budget{share: pollShare, savings: pollSavings}
 	}
 	p.limit = max(p.limit, 0)
@@ -69,10 +67,11 @@ func (b *budget) allows(now, want time.Duration) time.Duration {
 // spend is told what was spent.
 func (b *budget) spend(d time.Duration) { b.left -= d }
 
-// poll looks for packets at all queues until none has come for so long. It returns at once if another worker does that already.
-func (w *worker) poll(own *binding, t *tickAfter) {
+// poll looks for packets at all queues until none has come for so long, after a packet that came after a gap. It returns at once if another
+// worker does that already.
+func (w *worker) poll(own *binding, t *tickAfter, gap time.Duration) {
 	p := w.r.poller
-	if p.limit == 0 || !p.mu.TryLock() {
+	if p.limit == 0 || gap < p.rest || !p.mu.TryLock() {
 		return
 	}
 	defer p.mu.Unlock()
