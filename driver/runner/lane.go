@@ -39,13 +39,12 @@ func (l *lane) run(w *worker) {
 		case pause > 0:
 			l.b.pause(pause)
 		case n > 0:
-			came += n
+			if came += n; came <= fewPackets {
+				w.poll(l.b, &tick)
+			}
 		case l.b.r.config.Poll == PollAlways:
 			runtime.Gosched()
 		default:
-			if came > 0 && came <= fewPackets {
-				w.poll(l.b, &tick)
-			}
 			came = 0
 			if err := l.queue.Wait(tick.wait()); err != nil {
 				l.b.pause(l.failed(err))

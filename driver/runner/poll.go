@@ -25,6 +25,10 @@ const (
 	// fewPackets is how many there may have been between two sleeps for a worker to poll: more is a load, where those who sleep are
 	// awake often enough, and longer bursts are the cheaper ones.
 	fewPackets = 16
+	// turns is how often other goroutines get their turn. It may wake a thread each time.
+	turns = time.Millisecond
+	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
+	quickest = 50 * time.Nanosecond
 )
 
 // poller is what the workers of a runner have in common that poll: one at a time does.
@@ -72,30 +76,41 @@ func (w *worker) poll(own *binding, t *tickAfter) {
 		return
 	}
 	defer p.mu.Unlock()
-	lanes := *w.r.lanes.Load()
-	some := false
 	begin := w.r.Now()
+	now, turn := begin, begin+turns
 	end := begin + p.budget.allows(begin, p.limit)
-	for now := begin; now < end && !own.stopped.Load(); {
-		if some = w.round(lanes); some {
+	if end > begin {
+		runtime.Gosched() // a thread that waits for the runtime's poller is woken, as this one does not
+	}
+	for rounds := p.limit / quickest; now < end && rounds > 0 && !own.stopped.Load(); rounds-- {
+		lanes := *w.r.lanes.Load()
+		some := w.round(lanes)
+		if now = w.r.Now(); some {
 			t.received(true)
-			lanes = *w.r.lanes.Load()
-		}
-		runtime.Gosched()
-		yield()
-		now = w.r.Now()
-		if some || now >= end {
 			p.budget.spend(now - begin)
 			begin = now
-		}
-		if some {
 			end = now + p.budget.allows(now, p.limit)
+			rounds = p.limit / quickest
+			if now >= end || own.stopped.Load() { // there may be more, which their own workers do not know of
+				rouse(lanes)
+			}
+		}
+		switch {
+		case now >= turn:
+			turn = now + turns
+			runtime.Gosched()
+			yield(true)
+		case !some:
+			yield(false)
 		}
 	}
-	if some { // and there may be more, which their own workers do not know of
-		for _, l := range lanes {
-			l.queue.Interrupt()
-		}
+	p.budget.spend(now - begin)
+}
+
+// rouse has the workers of queues look at them.
+func rouse(lanes []*lane) {
+	for _, l := range lanes {
+		l.queue.Interrupt()
 	}
 }
 
