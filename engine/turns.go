@@ -19,6 +19,7 @@ const (
 	turnEvery   = 100 * time.Microsecond
 	turnsAtOnce = 64                      // that many may be taken after a while
 	turnPeriod  = turnsAtOnce * turnEvery // between adaptions
+	turnsForget = 64 * turnPeriod         // when nobody has asked
 	leastChance = 1<<16 - 1
 )
 
@@ -47,7 +48,7 @@ func (s *turns) take(drawn uint64, now time.Duration) bool {
 		} else {
 			mask >>= 1
 		}
-		if now-at >= turnPeriod {
+		if now-at >= turnsForget {
 			mask = 0 // nobody asked for long
 		}
 		s.mask.Store(mask)
