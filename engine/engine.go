@@ -264,6 +264,7 @@ func (w *Worker) begin(now time.Duration) {
 	}
 	if w.e.back.any() && w.dry == nil {
 		w.release()
+		w.drain() // before what comes now
 	}
 }
 

@@ -38,6 +38,49 @@ type runKind struct {
 	want  int // how many of them are a run
 }
 
+// runPacket is a frame, and what a driver tells of it.
+type runPacket struct {
+	frame []byte
+	told  func(b *packet.Buffer) // nil: nothing
+}
+
+// packets are the first n of a kind.
+func (k *runKind) packets(n int) (all []runPacket) {
+	for i := range n {
+		all = append(all, runPacket{frame: k.frame(i)})
+	}
+	return all
+}
+
+// put fills a buffer: packet i of a burst.
+func (p *runPacket) put(t testing.TB, b *packet.Buffer, i int) {
+	t.Helper()
+	require.NoError(t, b.SetBytes(p.frame))
+	if i%5 == 4 { // a driver that leaves little room: not enough for a tunnel
+		room, err := b.Prepend(b.Headroom() - ethernet.HeaderLen)
+		require.NoError(t, err)
+		copy(room, p.frame)
+		require.NoError(t, b.Truncate(len(p.frame)))
+	}
+	if i%3 == 2 {
+		b.SetHash(uint32(i) << 24)
+	}
+	if p.told != nil {
+		p.told(b)
+	}
+}
+
+// tidings are what drivers tell of packets, and whether these are then of no run.
+var tidings = map[string]struct {
+	told func(b *packet.Buffer)
+	odd  bool
+}{
+	"tagged":     {func(b *packet.Buffer) { b.SetVLAN(ethernet.Tag{TPID: ethernet.TypeVLAN}) }, true},
+	"unsummed":   {func(b *packet.Buffer) { _ = b.SetChecksumPartial(b.Len()/2, 2) }, true},
+	"superframe": {func(b *packet.Buffer) { b.SetGSO(packet.GSOUDP4, 500) }, true},
+	"verified":   {func(b *packet.Buffer) { b.SetChecksumVerified() }, false},
+}
+
 // runKinds are kinds of packets by the port of newBurstNode that receives them.
 func runKinds() map[string][]runKind {
 	host := func(n int) string { return fmt.Sprintf("10.1.0.%d", 10+n%200) }
@@ -76,7 +119,22 @@ func runKinds() map[string][]runKind {
 	padded := func(frame func(int) []byte) func(int) []byte {
 		return func(i int) []byte { return append(frame(i), make([]byte, 5)...) }
 	}
+	// outer is changed with a right checksum of the outer header.
+	outer := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+		return func(i int) []byte {
+			b := changed(frame, at, v...)(i)
+			if h, _, err := ipv4.Parse(b[ethernet.HeaderLen:]); err == nil {
+				h.FixChecksum()
+			}
+			return b
+		}
+	}
+	short := func(frame func(int) []byte, n int) func(int) []byte {
+		return func(i int) []byte { return frame(i)[:n] }
+	}
 	const (
+		tos, src   = ethernet.HeaderLen + 1, ethernet.HeaderLen + 12
+		fragment   = ethernet.HeaderLen + 6
 		ttl, sum   = ethernet.HeaderLen + 8, ethernet.HeaderLen + 10
 		outerPort  = ethernet.HeaderLen + ipv4.HeaderLen + 2
 		outerUDP   = ethernet.HeaderLen + ipv4.HeaderLen + 4
@@ -92,6 +150,10 @@ func runKinds() map[string][]runKind {
 			{"to the overlay", station(r0, s0), runLen},
 			{"to the overlay, of strangers", strangers(r0, MACOf(0x020000000300)), runLen},
 			{"to the overlay, of the bridge's own address", station(r0, brMAC), runLen},
+			{"empty", short(station(s1, s0), 0), 0},
+			{"shorter than an Ethernet header", short(station(s1, s0), 13), 0},
+			{"shorter than an IPv4 header", short(station(s1, s0), 33), 0},
+			{"to the overlay, shorter than an IPv4 header", short(station(r0, s0), 33), 0},
 			{"to nobody known", station(MACOf(0x020000000777), s0), 0},
 			{"to all", station(ethernet.Broadcast, s0), 0},
 			{"of a group", station(s1, MACOf(0x010000000777)), 0},
@@ -110,10 +172,18 @@ func runKinds() map[string][]runKind {
 			{"up, to the node", up("10.2.0.1"), 0},
 			{"up, nowhere", up("10.99.0.9"), 0},
 			{"up, TTL 1", changed(up("10.60.0.9"), ttl, 1), 0},
+			{"up, shorter than an IPv4 header", short(up("10.60.0.9"), 33), 0},
+			{"up, no IPv4", changed(up("10.60.0.9"), 12, 0x86, 0xdd), 0},
+			{"up, with options", outer(up("10.60.0.9"), ethernet.HeaderLen, 0x46), 0},
+			{"up, of a group", changed(up("10.60.0.9"), 6, 1), 0},
+			{"up, of loopback", outer(up("10.60.0.9"), src, 127), 0},
+			{"up, of the node's own address", outer(up("10.60.0.9"), src, 10, 0, 0, 1), 0},
 			{"up, wrong checksum", changed(up("10.60.0.9"), sum, 1, 1), 0},
 		},
 		"eth1": { // checks where packets come from
 			{"routed", routed("10.244.2.9"), 0},
+			{"overlay from where it cannot be", changed(overlay(station(s1, r0)), 5, 2), 0},
+			{"tunnelled from where it cannot be", changed(behind("10.60.0.9"), 5, 2), 0},
 		},
 		"eth2": {
 			{"by a gateway", func(i int) []byte { return changed(routed("10.60.0.9"), 5, 6)(i) }, runLen},
@@ -138,6 +208,16 @@ func runKinds() map[string][]runKind {
 			{"too long for the tunnel", func(int) []byte {
 				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.50.0.9", 1481)) }, 5, 6)(0)
 			}, 0},
+			{"empty", short(routed("10.60.0.9"), 0), 0},
+			{"shorter than an IPv4 header", short(changed(routed("10.60.0.9"), 5, 6), 33), 0},
+			{"with options", outer(changed(routed("10.60.0.9"), 5, 6), ethernet.HeaderLen, 0x46), 0},
+			{"shorter by itself than its header", changed(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
+			{"no longer than its header", func(int) []byte {
+				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.60.0.9", 20)) }, 5, 6)(0)
+			}, runLen},
+			{"TTL 1", outer(changed(routed("10.60.0.9"), 5, 6), ttl, 1), 0},
+			{"wrong checksum", changed(changed(routed("10.60.0.9"), 5, 6), sum, 1, 1), 0},
+			{"to the node", changed(routed("10.2.0.1"), 5, 6), 0},
 			{"to another host", routed("10.60.0.9"), 0},
 			{"no IPv4", changed(changed(routed("10.60.0.9"), 5, 6), 12, 0x86, 0xdd), 0},
 			{"longer than the frame", changed(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
@@ -171,6 +251,41 @@ func runKinds() map[string][]runKind {
 			{"overlay longer by UDP than it is", changed(overlay(station(s1, r0)), outerUDP, 9, 9), 0},
 			{"overlay with reserved bits", changed(overlay(station(s1, r0)), flags, 0xff), 0},
 			{"overlay, no IPv4 inside", changed(overlay(station(s1, r0)), innerFrame+12, 0x86, 0xdd), 0},
+			{"empty", short(overlay(station(s1, r0)), 0), 0},
+			{"overlay, cut short", short(overlay(station(s1, r0)), innerFrame+33), 0},
+			{"overlay of little", func(i int) []byte { return inVXLAN(7, station(s1, r0)(i)[:33]) }, 0},
+			{"overlay of little, padded", func(i int) []byte { return append(inVXLAN(7, station(s1, r0)(i)[:33]), 0, 0, 0) }, 0},
+			{"overlay to another host", changed(overlay(station(s1, r0)), 5, 9), 0},
+			{"overlay to another address of the node", outer(overlay(station(s1, r0)), src+4, 10, 2, 0, 1), runLen},
+			{"overlay of the node's own address", outer(overlay(station(s1, r0)), src, 10, 2, 0, 1), 0},
+			{"overlay of loopback", outer(overlay(station(s1, r0)), src, 127), 0},
+			{"overlay in fragments", outer(overlay(station(s1, r0)), fragment, 0x20), 0},
+			{"overlay over congestion", outer(overlay(station(s1, r0)), tos, 3), 0},
+			{"overlay with a reserved byte", changed(overlay(station(s1, r0)), innerFrame-1, 1), 0},
+			{"overlay of another tunnel's end", outer(overlay(station(s1, MACOf(0x020000000402))), src, 10, 0, 0, 77), runLen},
+			{"pods of another tunnel's end", outer(pods("10.2.0.9"), src, 10, 0, 0, 77), runLen},
+			{"tunnelled, cut short", short(behind("10.60.0.9"), innerIPIP+33), 0},
+			{"tunnelled to another host", changed(behind("10.60.0.9"), 5, 9), 0},
+			{"tunnelled to another address of the node", outer(behind("10.60.0.9"), src+4, 10, 2, 0, 1), runLen},
+			{"tunnelled of a stranger", outer(behind("10.60.0.9"), src, 10, 0, 0, 77), runLen},
+			{"tunnelled of the node's own address", outer(behind("10.60.0.9"), src, 10, 2, 0, 1), 0},
+			{"tunnelled of loopback", outer(behind("10.60.0.9"), src, 127), 0},
+			{"tunnelled in fragments", outer(behind("10.60.0.9"), fragment, 0x20), 0},
+			{"tunnelled over congestion", outer(behind("10.60.0.9"), tos, 3), 0},
+			{"tunnelled, of loopback", func(i int) []byte { return inIPIP(burstPacket("127.0.0.1", "10.60.0.9", sized(i))) }, 0},
+			{"tunnelled, to a group", behind("224.0.0.9"), 0},
+			{"pods, no IPv4", changed(pods("10.2.0.9"), innerFrame+12, 0x86, 0xdd), 0},
+			{"pods, with options", outer(pods("10.2.0.9"), innerFrame+ethernet.HeaderLen, 0x46), 0},
+			{"pods, shorter by itself than its header", changed(pods("10.2.0.9"), innerFrame+16, 0, 19), 0},
+			{"pods of loopback", func(i int) []byte {
+				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("127.0.0.1", "10.2.0.9", sized(i))))
+			}, 0},
+			{"pods to a group", pods("224.0.0.9"), 0},
+			{"echo to the node", func(int) []byte {
+				f := ipv4.Fields{TTL: 9, Protocol: ipv4.ProtocolICMP, Src: [4]byte{10, 0, 0, 8}, Dst: [4]byte{10, 0, 0, 1}}
+				b, _ := f.Append(nil, 40)
+				return burstFrame(eth0MAC, vtepMAC, append(b, make([]byte, 40)...))
+			}, 0},
 			{"pods to a station", pods("10.2.0.9"), runLen},
 			{"pods to a station, padded", padded(pods("10.2.0.9")), runLen},
 			{"pods, padded inside", func(i int) []byte {
@@ -211,12 +326,12 @@ type runNode struct {
 	sent []string
 }
 
-func newRunNode(t *testing.T, anyPeer bool) *runNode {
+func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	t.Helper()
-	n := &runNode{Engine: newBurstNode(t, anyPeer)}
+	n := &runNode{Engine: newBurstNode(t, anyPeer, with...)}
 	n.first.out = func(port uint32, batch []*packet.Buffer) {
 		for _, b := range batch {
-			n.sent = append(n.sent, fmt.Sprintf("%d %x", port, b.Bytes()))
+			n.sent = append(n.sent, fmt.Sprintf("%d %x hash %x sum %d", port, b.Bytes(), b.Hash(), b.Checksum()))
 		}
 		packet.FreeBatch(batch)
 	}
@@ -235,24 +350,22 @@ func newRunNode(t *testing.T, anyPeer bool) *runNode {
 	return n
 }
 
-func (n *runNode) take(t *testing.T, port string, now time.Duration, frames ...[]byte) {
+// take has a port receive packets.
+func (n *runNode) take(t testing.TB, port string, now time.Duration, packets ...runPacket) {
 	t.Helper()
-	batch := make([]*packet.Buffer, len(frames))
-	for i, f := range frames {
+	batch := make([]*packet.Buffer, len(packets))
+	for i := range packets {
 		batch[i] = n.pool.Get()
-		require.NoError(t, batch[i].SetBytes(f))
-		if i%5 == 4 { // a driver that leaves little room: not enough for a tunnel
-			room, err := batch[i].Prepend(batch[i].Headroom() - ethernet.HeaderLen)
-			require.NoError(t, err)
-			copy(room, f)
-			require.NoError(t, batch[i].Truncate(len(f)))
-		}
+		packets[i].put(t, batch[i], i)
 	}
 	n.Process(n.Index(port), batch, now)
+	for _, b := range batch {
+		require.Nil(t, b, "the batch is the engine's")
+	}
 }
 
-// state is what the node has counted and learned.
-func (n *runNode) state(t *testing.T) (lines []string) {
+// known is what the node has counted and learned.
+func (n *runNode) known(t *testing.T) (lines []string) {
 	t.Helper()
 	s := n.Stats()
 	require.NoError(t, s.Check())
@@ -276,7 +389,7 @@ func (n *runNode) state(t *testing.T) (lines []string) {
 // sameAs compares what both have counted and learned.
 func (n *runNode) sameAs(t *testing.T, long *runNode, what string) {
 	t.Helper()
-	want, got := long.state(t), n.state(t)
+	want, got := long.known(t), n.known(t)
 	for _, line := range want {
 		require.True(t, slices.Contains(got, line), "%s: not so: %s", what, line)
 	}
@@ -285,39 +398,96 @@ func (n *runNode) sameAs(t *testing.T, long *runNode, what string) {
 
 func watch(uint32, bool, []byte, time.Duration) {}
 
+// runTwins are a node whose packets go in runs, and one where each goes through all stages, as its ports are watched.
+type runTwins struct{ short, long *runNode }
+
+func newRunTwins(t *testing.T, anyPeer bool, with ...func(*Config)) *runTwins {
+	t.Helper()
+	x := &runTwins{newRunNode(t, anyPeer, with...), newRunNode(t, anyPeer, with...)}
+	for port := range runKinds() {
+		require.NoError(t, x.long.Tap(port, watch))
+	}
+	return x
+}
+
+func (x *runTwins) take(t *testing.T, what, port string, now time.Duration, packets ...runPacket) {
+	t.Helper()
+	x.short.take(t, port, now, packets...)
+	x.long.take(t, port, now, packets...)
+	require.Equal(t, x.long.sent, x.short.sent, what)
+	x.short.sent, x.long.sent = nil, nil
+}
+
 // TestRunsAreWhatTheLongWayIs has each kind of packets as a run, with one of each other kind in its midst.
 func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 	for port, kinds := range runKinds() {
 		for i, watched := range []string{port, "eth0", "eth1", "br0", "vx1", "vx7", "vx9", "vx2", "tun0", "p1"} {
 			t.Run(port+" with watched "+watched, func(t *testing.T) {
-				short, long := newRunNode(t, i%2 == 0), newRunNode(t, i%2 == 0)
-				require.NoError(t, long.Tap(port, watch))
+				x := newRunTwins(t, i%2 == 0)
 				if watched != port {
-					require.NoError(t, long.Tap(watched, watch))
-					require.NoError(t, short.Tap(watched, watch))
+					require.NoError(t, x.long.Tap(watched, watch))
+					require.NoError(t, x.short.Tap(watched, watch))
 				}
 				now := burstTime
 				for k, kind := range kinds {
 					for o, other := range kinds {
-						if watched != port && (k+o)%4 != 0 {
+						if watched != port && (k+o)%16 != 0 {
 							continue // it takes long
 						}
-						var frames [][]byte
-						for i := range 2 * runLen {
-							frames = append(frames, kind.frame(i))
-						}
-						frames = slices.Insert(frames, runLen, other.frame(0))
-						short.take(t, port, now, frames...)
-						long.take(t, port, now, frames...)
-						require.Equal(t, long.sent, short.sent, "%s and %s", kind.name, other.name)
-						short.sameAs(t, long, kind.name+" and "+other.name)
-						short.sent, long.sent = nil, nil
+						packets := slices.Insert(kind.packets(2*runLen), runLen, other.packets(1)...)
+						x.take(t, kind.name+" and "+other.name, port, now, packets...)
 						now += 40 * time.Millisecond // within seconds, stations are to be heard again
 					}
+					x.short.sameAs(t, x.long, kind.name)
 				}
 			})
 		}
 	}
+}
+
+// TestRunsOfWhatDriversTellOf has a packet that a driver tells something of in the midst of each kind.
+func TestRunsOfWhatDriversTellOf(t *testing.T) {
+	for name, tiding := range tidings {
+		x := newRunTwins(t, true)
+		for port, kinds := range runKinds() {
+			for _, kind := range kinds {
+				packets := kind.packets(2 * runLen)
+				packets[runLen].told = tiding.told
+				what := port + " " + kind.name + ", " + name
+				x.take(t, what, port, burstTime, packets...)
+			}
+			x.short.sameAs(t, x.long, port+", "+name)
+		}
+	}
+}
+
+// warm has the node find the ways that packets to be runs take, and hear who sends them.
+func (n *runNode) warm(t *testing.T, port string, k *runKind) {
+	t.Helper()
+	n.take(t, port, burstTime, k.packets(1)...)
+	for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9", "10.70.0.9"} {
+		n.take(t, "p0", burstTime, runPacket{frame: burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, 100))})
+	}
+	n.take(t, "p0", burstTime, runPacket{frame: burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))})
+}
+
+// run returns how many packets of a burst are a run.
+func (n *runNode) run(t *testing.T, port string, packets ...runPacket) int {
+	t.Helper()
+	batch := make([]*packet.Buffer, len(packets))
+	for i := range packets {
+		batch[i] = packet.New(len(packets[i].frame))
+		packets[i].put(t, batch[i], 0)
+	}
+	w := n.first
+	w.begin(burstTime)
+	defer w.end()
+	w.changed = true // by an earlier packet
+	took := w.run(new(burst), w.st.device(n.Index(port)), batch)
+	for i, b := range batch {
+		require.Equal(t, i < took, b == nil, "the batch is the engine's so far")
+	}
+	return took
 }
 
 // TestUsualPacketsAreRuns looks at how many packets from the front a run has.
@@ -326,20 +496,21 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 		for _, k := range kinds {
 			t.Run(port+" "+k.name, func(t *testing.T) {
 				n := newRunNode(t, true)
-				n.take(t, port, burstTime, k.frame(0))
-				for _, dst := range []string{"10.60.0.9", "10.244.2.9", "10.50.0.9", "10.70.0.9"} { // which finds ways
-					n.take(t, "p0", burstTime, burstFrame(brMAC, s0, burstPacket("10.2.0.9", dst, 100)))
+				n.warm(t, port, &k)
+				assert.Equal(t, k.want, n.run(t, port, k.packets(runLen)...))
+				if k.want < runLen {
+					return
 				}
-				n.take(t, "p0", burstTime, burstFrame(r0, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)))
-				batch := make([]*packet.Buffer, runLen)
-				for i := range batch {
-					batch[i] = packet.Of(k.frame(i))
+				assert.Equal(t, leastRun, n.run(t, port, k.packets(leastRun)...))
+				assert.Zero(t, n.run(t, port, k.packets(leastRun-1)...))
+				for name, tiding := range tidings {
+					packets, want := k.packets(runLen), runLen
+					packets[leastRun].told = tiding.told
+					if tiding.odd {
+						want = leastRun
+					}
+					assert.Equal(t, want, n.run(t, port, packets...), name)
 				}
-				w := n.first
-				w.begin(burstTime)
-				got := w.run(new(burst), w.st.device(n.Index(port)), batch)
-				w.end()
-				assert.Equal(t, k.want, got)
 			})
 		}
 	}
@@ -347,27 +518,18 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 
 // TestRunsAreCutOff has a run's tables change by what one of its packets teaches.
 func TestRunsAreCutOff(t *testing.T) {
-	short, long := newRunNode(t, true), newRunNode(t, true)
-	require.NoError(t, long.Tap("p0", watch))
+	x := newRunTwins(t, true)
 	wanderer := MACOf(0x020000000900)
-	for _, n := range []*runNode{short, long} {
-		n.take(t, "p1", burstTime, burstFrame(s0, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100)))
-		_, ok := n.Engine.state.Load().device(n.Index("br0")).bridge.table.Lookup(fdb.Key(word(wanderer))).Port()
-		require.True(t, ok)
-		n.sent = nil
-	}
+	x.take(t, "", "p1", burstTime, runPacket{frame: burstFrame(s0, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))})
+	_, ok := x.short.state.Load().device(x.short.Index("br0")).bridge.table.Lookup(fdb.Key(word(wanderer))).Port()
+	require.True(t, ok)
 	// It moves in the midst of a run whose packets are for it, some before and some after.
-	to := burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))
-	moves := burstFrame(s1, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))
-	var frames [][]byte
-	for range runLen {
-		frames = append(frames, to)
+	to := runKind{frame: func(int) []byte { return burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)) }}
+	moves := runPacket{frame: burstFrame(s1, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))}
+	for _, n := range []*runNode{x.short, x.long} {
+		n.take(t, "p0", burstTime, slices.Insert(to.packets(runLen), leastRun, moves)...)
 	}
-	frames = slices.Insert(frames, leastRun, moves)
-	for _, n := range []*runNode{short, long} {
-		n.take(t, "p0", burstTime, frames...)
-	}
-	require.Equal(t, long.sent, short.sent)
-	require.Len(t, short.sent, leastRun+1, "those behind are for the port that they came in by")
-	short.sameAs(t, long, "")
+	require.Equal(t, x.long.sent, x.short.sent)
+	require.Len(t, x.short.sent, leastRun+1, "those behind are for the port that they came in by")
+	x.short.sameAs(t, x.long, "")
 }
