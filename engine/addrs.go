@@ -263,10 +263,17 @@ func (e *Engine) wake(key asleepKey, r route.Route) {
 		_, _ = e.routes.Delete(m)
 	case len(r.NextHops) == len(whole.NextHops):
 		delete(e.asleep, key)
-		_ = e.routes.Replace(r)
+		e.rouse(r)
 	default:
-		_ = e.routes.Replace(r)
+		e.rouse(r)
 	}
+}
+
+// rouse replaces a route by one with some of its next hops, whose adjacencies may have gone meanwhile.
+func (e *Engine) rouse(r route.Route) {
+	e.tagged(&r, false)
+	defer e.ends.settle()
+	_ = e.routes.Replace(r)
 }
 
 // sleepless forgets the sleeping next hops of routes to a prefix, which is changed by hand now.

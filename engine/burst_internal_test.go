@@ -35,9 +35,13 @@ var (
 
 const burstTime = time.Hour
 
-func newBurstNode(t *testing.T, anyPeer bool) *Engine {
+func newBurstNode(t *testing.T, anyPeer bool, with ...func(*Config)) *Engine {
 	t.Helper()
-	e, err := New(Config{Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }})
+	c := Config{Seed: 1, Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }}
+	for _, f := range with {
+		f(&c)
+	}
+	e, err := New(c)
 	require.NoError(t, err)
 	ok := func(errs ...error) {
 		t.Helper()
@@ -270,7 +274,7 @@ func TestWhatTakesTheLongWay(t *testing.T) {
 		e.first.notePMTU(0x0a000008, 1400)
 		e.first.end()
 		require.Equal(t, toVTEP, verdictOn(e, "p0", remote, burstTime))
-		until := e.ends.way(1).expires
+		until := e.ends.ways.load(1).expires
 		w, x := e.first, new(burst)
 		for now, want := range map[time.Duration]verdict{until - 1: toVTEP, until: undecided} {
 			w.begin(now)
@@ -297,15 +301,15 @@ func TestAdjacencyByAnOddWay(t *testing.T) {
 		return verdictOn(e, "eth1", burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.244.2.9", 100)), now)
 	}
 	const vtep = 0x0a000008
-	tag := e.ends.tags[endKey(e.Index("vx1"), 0x0af40200)]
+	tag := uint32(e.ends.tags.Load(endKey(e.Index("vx1"), 0x0af40200)))
 	require.NotZero(t, tag)
 	require.Equal(t, toTunnel, verdictOf())
 	e.first.begin(now)
 	e.first.notePMTU(vtep, 1400)
 	e.first.end()
-	assert.Nil(t, e.ends.resolved.Load().find(tag))
+	assert.Nil(t, e.ends.resolved.load(tag))
 	assert.Equal(t, undecided, verdictOf())
-	assert.NotNil(t, e.ends.resolved.Load().find(tag), "that it is out of the ordinary is to be known")
+	assert.NotNil(t, e.ends.resolved.load(tag), "that it is out of the ordinary is to be known")
 	now += time.Hour
 	e.Tick(now)
 	assert.Equal(t, undecided, verdictOf(), "the first packet finds that the path MTU is forgotten")

@@ -3,6 +3,13 @@ package engine
 // Tunnel ends, resolved in advance: for each remote end of a tunnel that packets have gone to, the outer headers as ready bytes,
 // the device that they leave by, and what may be sent. Packets look the way up and do not ask routes and neighbours again; a
 // change of one of these makes those ways be found anew that depend on it, and no others.
+//
+// There is room for Config.MaxAdjacencies ends. When it is taken, an end that packets come for takes the place of another, chosen at
+// random: that asks nothing of the packets on the usual way, not even to leave a mark, and nobody who keeps ends of his own fresh, with
+// addresses of VTEPs that he made up, keeps others out. Those that packets often go to are mostly there: one is put out at the same
+// rate as all others, and is back the sooner the more packets ask for it. That holds as well if only some of the packets get it a
+// place, so places change hands at a limited rate, see turns. The others, which may go to another end each, use a way of the worker's own
+// for the moment, and nothing is allocated for them.
 
 import (
 	"encoding/binary"
@@ -25,39 +32,44 @@ import (
 // tunnelEnds are the ends of an engine.
 type tunnelEnds struct {
 	e     *Engine
-	index *wordmap.Map                // device and remote address → number, from 1; written with mu held
-	ways  atomic.Pointer[[]*wayChunk] // by number; grows; written with mu held
-	list  atomic.Pointer[[]*end]      // likewise
-	count atomic.Int64
+	count atomic.Int64 // of ends and adjacencies
+	index *wordmap.Map // device and remote address → number; written with mu held
+	ways  slots[end, way]
+	full  atomic.Bool
+	turns turns // to get the place of another: 65,536 change hands in ten seconds, for a few megabytes a second
 
 	mu          sync.Mutex
-	byRemote    map[uint32][]*end // by the upper 24 bits of the remote address
-	byNeighbour map[uint64][]*end // by device and next hop in the underlay
-	variants    map[variant]*end
+	variants    map[variant]*end // those that are not in the index
+	live        []*end
+	byDevice    sets[uint32, *end]
+	byRemote    sets[uint32, *end] // by the upper 24 bits of the remote address
+	byNeighbour sets[uint64, *end] // by device and next hop in the underlay
 
 	// See shortcut.go.
-	adjacencies atomic.Pointer[[]*adjacency]   // grows; written with mu held
-	resolved    atomic.Pointer[resolvedChunks] // by number of the adjacency; likewise
-	tags        map[uint64]uint32              // by device and gateway
-	adjacentTo  map[uint64][]*adjacency        // by neighbour
-	byMAC       map[uint64][]*adjacency        // by MAC address of the far VTEP
+	tags       *wordmap.Map // device and gateway → number; written with mu held
+	resolved   slots[adjacency, resolved]
+	handed     []*adjacency             // to a control call, for routes that it is about to make
+	adjacentTo sets[uint64, *adjacency] // by neighbour
+	byMAC      sets[uint64, *adjacency] // by MAC address of the far VTEP
+	byEnd      sets[*end, *adjacency]
 }
 
-// A wayChunk is ways by the lower bits of their number: a packet gets from the index to its way in two steps.
-type wayChunk [1 << chunkBits]atomic.Pointer[way]
-
-const chunkBits = 10
-
-// end is one remote end of one tunnel device.
+// end is one remote end of one tunnel device. All but the first two fields are guarded by tunnelEnds.mu.
 type end struct {
-	way     *atomic.Pointer[way]
 	variant variant
+	number  uint32
 
-	// Guarded by tunnelEnds.mu.
-	kept     bool     // it is in the index, or in variants
-	changes  uint64   // how often what the way depends on has changed
-	depends  []uint64 // neighbours
-	adjacent []*adjacency
+	at      int    // in tunnelEnds.live
+	changes uint64 // how often what the way depends on has changed
+	depends []*dependency
+	device  member[*end]
+	remote  member[*end]
+}
+
+// dependency is that of an end on a neighbour.
+type dependency struct {
+	key    uint64
+	member member[*end]
 }
 
 // variant names an end, with what an FDB entry may say in place of the device's own.
@@ -68,7 +80,7 @@ type variant struct {
 	via            uint32
 }
 
-// way is how to get to a remote end. It does not change.
+// way is how to get to a remote end. It does not change, but for those that are the worker's own.
 type way struct {
 	why     Reason // there is none; 0: there is
 	out     uint32 // device that outer packets leave by
@@ -78,6 +90,7 @@ type way struct {
 	expires time.Duration // when mtu, a path's, is no longer right
 	local   bool          // the remote end is the node itself
 	whole   bool          // the outer headers include an Ethernet header: the frame is sent as it is; not if local, nor if there is a path
+	own     bool          // it is the worker's, see giveBack
 
 	vxlan vxlan.Encapsulator
 	ipip  ipip.Encapsulator
@@ -85,154 +98,223 @@ type way struct {
 	port  uint16 // UDP destination
 
 	path  *route.Path // of several next hops
-	among []*way
+	among []way
+
+	_ [7]uint64 // to 256 bytes, so that the allocator puts it where what packets need of it is in two cache lines
 }
 
 func (t *tunnelEnds) init(e *Engine) {
-	t.e, t.index = e, wordmap.New(0)
-	t.list.Store(&[]*end{})
-	t.ways.Store(&[]*wayChunk{})
-	t.adjacencies.Store(&[]*adjacency{})
-	t.resolved.Store(&resolvedChunks{})
-	t.tags, t.adjacentTo, t.byMAC = map[uint64]uint32{}, map[uint64][]*adjacency{}, map[uint64][]*adjacency{}
-	t.byRemote, t.byNeighbour, t.variants = map[uint32][]*end{}, map[uint64][]*end{}, map[variant]*end{}
+	t.e, t.index, t.tags = e, wordmap.New(0), wordmap.New(0)
+	t.ways.init()
+	t.resolved.init()
+	t.variants = map[variant]*end{}
+	t.byDevice, t.byRemote, t.byNeighbour = sets[uint32, *end]{}, sets[uint32, *end]{}, sets[uint64, *end]{}
+	t.adjacentTo, t.byMAC, t.byEnd = sets[uint64, *adjacency]{}, sets[uint64, *adjacency]{}, sets[*end, *adjacency]{}
 }
 
 func endKey(device, addr uint32) uint64 { return uint64(device)<<32 | uint64(addr) }
 
-// to returns the way to a remote end.
+// to returns the way to a remote end, which is to be given back.
 func (w *Worker) to(d *device, remote uint32) *way {
 	t := &w.e.ends
-	if i := t.index.Load(endKey(d.index, remote)); i != 0 {
-		if y := t.way(i); y != nil && w.now < y.expires {
-			return y
-		}
-		return t.resolve(w, (*t.list.Load())[i-1])
+	version := t.ways.now.Load()
+	number := t.index.Load(endKey(d.index, remote))
+	if y := t.ways.still(version).find(uint32(number)); y != nil && w.now < y.expires {
+		return y
 	}
-	return t.first(w, variant{device: d.index, remote: remote})
-}
-
-// way returns the way to the end with a number, nil if it is to be found.
-func (t *tunnelEnds) way(number uint64) *way {
-	return t.slot(number).Load()
-}
-
-// slot returns where the way to the end with a number is.
-func (t *tunnelEnds) slot(number uint64) *atomic.Pointer[way] {
-	i := number - 1
-	return &(*t.ways.Load())[i>>chunkBits][i&(1<<chunkBits-1)]
+	return t.resolve(w, variant{device: d.index, remote: remote}, number != 0)
 }
 
 // toVariant is to for an FDB entry with a VNI, port or device of its own.
 func (w *Worker) toVariant(v variant) *way {
 	t := &w.e.ends
 	t.mu.Lock()
-	n := t.variants[v]
+	n, y := t.variants[v], (*way)(nil)
+	if n != nil {
+		y = t.ways.load(n.number)
+	}
 	t.mu.Unlock()
+	if y != nil && w.now < y.expires {
+		return y
+	}
+	return t.resolve(w, v, n != nil)
+}
+
+// spareWay returns a way of the worker's own, of which each packet that it is putting into a tunnel may have one.
+func (w *Worker) spareWay() *way {
+	if last := len(w.spareWays) - 1; last >= 0 {
+		y := w.spareWays[last]
+		w.spareWays = w.spareWays[:last]
+		return y
+	}
+	return &way{own: true}
+}
+
+// giveBack takes back what to or toVariant has returned.
+func (w *Worker) giveBack(y *way) {
+	if y.own {
+		y.path = nil // so that it goes when its routes do
+		w.spareWays = append(w.spareWays, y)
+	}
+}
+
+// resolve finds the way to an end, known or not, and keeps it unless there is no room, something changed meanwhile, or the worker does
+// not know of a change of devices yet.
+func (t *tunnelEnds) resolve(w *Worker, v variant, known bool) *way {
+	var n *end
+	var changes uint64
+	if w.dry == nil && (known || w.mayPlace()) {
+		var y *way
+		if n, y, changes = t.begin(w, v); y != nil {
+			return y
+		}
+	}
+	found := w.spareWay()
+	w.findWay(found, v, n)
 	if n == nil {
-		return t.first(w, v)
+		return found
 	}
-	if way := n.way.Load(); way != nil && w.now < way.expires {
-		return way
+	y := t.keep(w, n, changes, found)
+	if y == nil {
+		return found
 	}
-	return t.resolve(w, n)
+	w.giveBack(found)
+	return y
 }
 
-// first makes an end, and finds the way to it. Without room for another the way is found for this packet alone.
-func (t *tunnelEnds) first(w *Worker, v variant) *way {
-	n := &end{variant: v, way: new(atomic.Pointer[way])}
-	if w.dry == nil {
-		n = t.add(n)
+// mayPlace reports whether a new end may get a place for the packet in hand.
+func (w *Worker) mayPlace() bool {
+	t := &w.e.ends
+	if !t.full.Load() {
+		return true
 	}
-	return t.resolve(w, n)
+	w.drawn = mix(w.drawn)
+	return t.turns.asks(w.drawn, w.now)
 }
 
-func (t *tunnelEnds) add(n *end) *end {
+// begin begins to find the way to an end: it returns the end and how often it has changed. It returns the way instead if another
+// worker was faster, and nothing if there is no place for the end.
+func (t *tunnelEnds) begin(w *Worker, v variant) (n *end, y *way, changes uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := n.variant
-	list := *t.list.Load()
-	plain := v == variant{device: v.device, remote: v.remote}
-	if plain {
-		if i := t.index.Load(endKey(v.device, v.remote)); i != 0 {
-			return list[i-1] // another worker was faster
+	if n = t.known(v); n == nil {
+		if n = t.add(w, v); n == nil {
+			return nil, nil, 0
 		}
-	} else if old := t.variants[v]; old != nil {
-		return old
 	}
-	if len(list)+len(t.variants) >= t.e.config.MaxAdjacencies {
-		return n
+	if y := t.ways.load(n.number); y != nil && w.now < y.expires {
+		return nil, y, 0
 	}
-	n.kept = true
-	if plain {
-		ways := *t.ways.Load()
-		if len(list)>>chunkBits == len(ways) {
-			ways = append(ways, new(wayChunk)) // readers of the old header do not look behind its end
-			t.ways.Store(&ways)
+	t.forget(n) // what it depended on, too
+	return n, nil, n.changes
+}
+
+// known returns an end that has a place, nil if it has none; mu is held.
+func (t *tunnelEnds) known(v variant) *end {
+	if v.plain() {
+		return t.ways.owner(t.index.Load(endKey(v.device, v.remote)))
+	}
+	return t.variants[v]
+}
+
+// add gives an end a place, another's if need be and if it is time; mu is held. It returns nil if there is none.
+func (t *tunnelEnds) add(w *Worker, v variant) *end {
+	if !w.isCurrent() { // its device may be gone
+		return nil
+	}
+	if len(t.live) >= t.e.config.MaxAdjacencies {
+		if !t.turns.take(w.drawn, w.now) {
+			return nil
 		}
-		n.way = &ways[len(list)>>chunkBits][len(list)&(1<<chunkBits-1)]
-		grown := append(list, n)
-		t.list.Store(&grown)
-		t.index.Store(endKey(v.device, v.remote), uint64(len(grown)))
+		t.drop(t.live[(w.drawn>>32)%uint64(len(t.live))]) // by other bits than those that let it ask
+	}
+	n := &end{variant: v, at: len(t.live)}
+	n.number = t.ways.take(n)
+	if v.plain() {
+		t.index.Store(endKey(v.device, v.remote), uint64(n.number))
 	} else {
 		t.variants[v] = n
 	}
-	t.byRemote[v.remote>>8] = append(t.byRemote[v.remote>>8], n)
+	n.device.of, n.remote.of = n, n
+	t.byDevice.add(v.device, &n.device)
+	t.byRemote.add(v.remote>>8, &n.remote)
+	t.live = append(t.live, n)
+	t.full.Store(len(t.live) >= t.e.config.MaxAdjacencies)
 	t.count.Add(1)
 	return n
 }
 
-// resolve finds the way to an end, and keeps it unless something changed meanwhile, or the worker does not know of a change of
-// devices yet.
-func (t *tunnelEnds) resolve(w *Worker, n *end) *way {
-	t.mu.Lock()
-	changes := n.changes
-	t.mu.Unlock()
-	found := w.findWay(n)
-	if w.dry != nil {
-		return found
+// drop takes an end's place from it; mu is held.
+func (t *tunnelEnds) drop(n *end) {
+	t.forget(n)
+	v := n.variant
+	if v.plain() {
+		t.index.Delete(endKey(v.device, v.remote))
+	} else {
+		delete(t.variants, v)
 	}
+	t.byDevice.remove(v.device, &n.device)
+	t.byRemote.remove(v.remote>>8, &n.remote)
+	last := len(t.live) - 1
+	t.live[n.at] = t.live[last]
+	t.live[n.at].at = n.at
+	t.live[last] = nil
+	t.live = t.live[:last]
+	t.ways.leave(n.number)
+	t.full.Store(false)
+	t.count.Add(-1)
+}
+
+// deviceGone drops the ends of a device.
+func (t *tunnelEnds) deviceGone(device uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.changes == changes && w.isCurrent() {
-		n.way.Store(found)
-		for _, a := range slices.Clone(n.adjacent) { // they could not use the way before
-			a.unresolve()
-		}
+	for n := range t.byDevice.all(device) {
+		t.drop(n)
 	}
-	return found
+}
+
+// keep keeps the way that was found to an end, and returns it as it is kept; nil if it may be wrong.
+func (t *tunnelEnds) keep(w *Worker, n *end, changes uint64, found *way) *way {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.changes != changes || !w.isCurrent() {
+		return nil
+	}
+	y := new(way)
+	*y = *found
+	y.own, y.among = false, slices.Clone(found.among)
+	t.ways.store(n.number, y)
+	return y
 }
 
 // isCurrent reports whether the state that the worker goes by is the engine's. With tunnelEnds.mu held, what was resolved by it may
 // be kept if so: publishState forgets it afterwards.
 func (w *Worker) isCurrent() bool { return w.st == w.e.state.Load() }
 
-// dependOn notes that an end's way depends on a neighbour, before the neighbour is looked up.
+// dependOn notes that the way which is being found to an end depends on a neighbour, before the neighbour is looked up.
 func (t *tunnelEnds) dependOn(n *end, device, addr uint32) {
 	key := endKey(device, addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.kept && !slices.Contains(n.depends, key) {
-		n.depends = append(n.depends, key)
-		t.byNeighbour[key] = append(t.byNeighbour[key], n)
+	if t.ways.owner(uint64(n.number)) != n || slices.ContainsFunc(n.depends, func(d *dependency) bool { return d.key == key }) {
+		return
 	}
+	d := &dependency{key: key, member: member[*end]{of: n}}
+	n.depends = append(n.depends, d)
+	t.byNeighbour.add(key, &d.member)
 }
 
 // forget makes the way to an end be found anew; mu is held.
 func (t *tunnelEnds) forget(n *end) {
 	n.changes++
-	n.way.Store(nil)
-	for _, key := range n.depends {
-		others := slices.DeleteFunc(t.byNeighbour[key], func(o *end) bool { return o == n })
-		if len(others) == 0 {
-			delete(t.byNeighbour, key)
-		} else {
-			t.byNeighbour[key] = others
-		}
+	t.ways.store(n.number, nil)
+	for _, d := range n.depends {
+		t.byNeighbour.remove(d.key, &d.member)
 	}
-	n.depends = n.depends[:0]
-	for _, a := range slices.Clone(n.adjacent) {
-		a.unresolve()
+	n.depends = nil
+	for a := range t.byEnd.all(n) {
+		t.unresolve(a)
 	}
 }
 
@@ -244,11 +326,11 @@ func (t *tunnelEnds) neighbourChanged(c arp.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := endKey(c.Device, c.Addr)
-	for _, n := range slices.Clone(t.byNeighbour[key]) {
+	for n := range t.byNeighbour.all(key) {
 		t.forget(n)
 	}
-	for _, a := range t.adjacentTo[key] {
-		a.unresolve()
+	for a := range t.adjacentTo.all(key) {
+		t.unresolve(a)
 	}
 }
 
@@ -257,6 +339,7 @@ func (t *tunnelEnds) routeChanged(c route.Change) {
 	if t.count.Load() == 0 {
 		return
 	}
+	t.routed(&c)
 	for _, p := range [...]netip.Prefix{c.Old.Prefix, c.New.Prefix} {
 		switch {
 		case p.IsValid() && p.Addr().Is4():
@@ -276,42 +359,38 @@ func (t *tunnelEnds) within(p netip.Prefix) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.Bits() >= 24 {
-		t.forgetIn(t.byRemote[number(p.Addr())>>8], p)
+		for n := range t.byRemote.all(number(p.Addr()) >> 8) {
+			t.forgetIn(p, n)
+		}
 		return
 	}
-	for _, ends := range t.byRemote {
-		t.forgetIn(ends, p)
+	for _, n := range t.live {
+		t.forgetIn(p, n)
 	}
 }
 
-func (t *tunnelEnds) forgetIn(ends []*end, p netip.Prefix) {
-	for _, n := range ends {
-		if p.Contains(AddrOf(n.variant.remote)) {
-			t.forget(n)
-		}
+func (t *tunnelEnds) forgetIn(p netip.Prefix, n *end) {
+	if p.Contains(AddrOf(n.variant.remote)) {
+		t.forget(n)
 	}
 }
 
-// forgetAll makes all ways be found anew, as when devices have changed.
+// forgetAll makes all ways be found anew, as when devices have changed. How many there are does not matter.
 func (t *tunnelEnds) forgetAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, ends := range t.byRemote {
-		for _, n := range ends {
-			t.forget(n)
-		}
-	}
-	for _, a := range *t.adjacencies.Load() {
-		a.unresolve()
-	}
+	t.ways.empty()
+	t.resolved.empty()
 }
 
-// findWay finds the way to an end: the route to it, the source, the device, and the neighbour's MAC address if that is known.
-func (w *Worker) findWay(n *end) *way {
-	v := n.variant
+// findWay finds the way to an end: the route to it, the source, the device, and the neighbour's MAC address if that is known. n is the
+// end if the way is to be kept, nil if not.
+func (w *Worker) findWay(y *way, v variant, n *end) {
+	*y = way{own: y.own, among: y.among[:0], expires: Never}
 	d := w.st.device(v.device)
 	if d == nil {
-		return &way{why: DropDeviceGone, expires: Never}
+		y.why = DropDeviceGone
+		return
 	}
 	under := v.via
 	if under == 0 {
@@ -319,18 +398,19 @@ func (w *Worker) findWay(n *end) *way {
 	}
 	path, hop, err := w.st.route(w.e, v.remote, under, 0)
 	if err != nil {
-		return &way{why: DropTunnelRoute, expires: Never}
+		y.why = DropTunnelRoute
+		return
 	}
 	if path == nil || len(path.NextHops()) < 2 {
-		return w.wayBy(n, d, path, hop)
+		w.findWayBy(y, v, n, d, path, hop)
+		return
 	}
-	several := &way{path: path, expires: Never}
-	for _, hop := range path.NextHops() {
-		one := w.wayBy(n, d, path, hop)
-		several.among = append(several.among, one)
-		several.expires = min(several.expires, one.expires)
+	y.path = path
+	for i, hop := range path.NextHops() {
+		y.among = append(y.among, way{expires: Never})
+		w.findWayBy(&y.among[i], v, n, d, path, hop)
+		y.expires = min(y.expires, y.among[i].expires)
 	}
-	return several
 }
 
 // under returns the underlay device that a tunnel is bound to, 0 for none.
@@ -341,36 +421,34 @@ func (d *device) under() uint32 {
 	return d.ipip.under
 }
 
-// wayBy finds the way by one next hop.
-func (w *Worker) wayBy(n *end, d *device, path *route.Path, hop route.NextHop) *way {
-	remote := n.variant.remote
-	found := &way{out: hop.Device, next: nextHop(&hop, remote), expires: Never}
+// findWayBy finds the way by one next hop.
+func (w *Worker) findWayBy(y *way, v variant, n *end, d *device, path *route.Path, hop route.NextHop) {
+	y.out, y.next = hop.Device, nextHop(&hop, v.remote)
 	if path != nil && path.Type() == route.Local {
-		found.local, found.out = true, loopback
+		y.local, y.out = true, loopback
 	}
-	od := w.st.device(found.out)
+	od := w.st.device(y.out)
 	switch od {
 	case nil:
-		found.why = DropTunnelRoute
-		return found
+		y.why = DropTunnelRoute
+		return
 	case d:
-		found.why = DropTunnelLoop
-		return found
+		y.why = DropTunnelLoop
+		return
 	}
-	if found.src = d.localAddr(); found.src == 0 {
-		found.src = w.st.sourceOf(path, hop, od, remote)
+	if y.src = d.localAddr(); y.src == 0 {
+		y.src = w.st.sourceOf(path, hop, od, v.remote)
 	}
-	if found.src == 0 {
-		found.why = DropTunnelRoute
-		return found
+	if y.src == 0 {
+		y.why = DropTunnelRoute
+		return
 	}
-	w.setMTU(found, path, od, remote)
-	dst, whole := w.linkAddr(n, od, found.next)
-	found.whole = whole && !found.local
-	if err := found.encapsulator(w.e, d, n.variant, od.hw, dst); err != nil {
-		found.why = DropTunnelRoute
+	w.setMTU(y, path, od, v.remote)
+	dst, whole := w.linkAddr(n, od, y.next)
+	y.whole = whole && !y.local
+	if err := y.encapsulator(w.e, d, v, od.hw, dst); err != nil {
+		y.why = DropTunnelRoute
 	}
-	return found
 }
 
 // localAddr returns the address that a tunnel sends from, 0 for any.
@@ -403,7 +481,7 @@ func (w *Worker) linkAddr(n *end, od *device, next uint32) (ethernet.MAC, bool) 
 	if isMulticast(next) {
 		return MACOf(0x01005e000000 | uint64(next&0x7fffff)), true
 	}
-	if w.dry == nil {
+	if n != nil {
 		w.e.ends.dependOn(n, od.index, next)
 	}
 	nb := w.neighbour(od.index, next)
@@ -469,10 +547,10 @@ func (y *way) by(hash uint32) *way {
 	hop, hops := y.path.Hop(hash), y.path.NextHops()
 	for i := range hops {
 		if &hops[i] == hop {
-			return y.among[i]
+			return &y.among[i]
 		}
 	}
-	return y.among[0]
+	return &y.among[0]
 }
 
 // variantOf returns the end that an FDB entry means.

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ type Engine struct {
 func New(c Config) (*Engine, error) {
 	if err := c.check(); err != nil {
 		return nil, err
+	}
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
 	}
 	e := &Engine{
 		config: c, pool: c.Pool, hasher: flow.NewHasher(mix(c.Seed)),
@@ -145,6 +149,8 @@ type Worker struct {
 	ids        uint32             // IPv4 identifications
 	lists      [][]arp.Action     // empty ones, see actionList
 	spareLists [][]*packet.Buffer // empty ones, see list
+	spareWays  []*way             // see giveBack
+	drawn      uint64             // the last random number
 	merger     gso.Coalescer
 	spareQueue []*packet.Buffer // for a port to send by, while Output has its own
 	results    []ipfrag.Result
@@ -155,7 +161,7 @@ type Worker struct {
 
 	mu    sync.Mutex // guards what follows: what others see
 	shown tally
-	seen  []LinkStats
+	seen  []shownStats
 }
 
 // crossing is a packet that arrives at a device from inside the engine.
@@ -185,7 +191,8 @@ func (e *Engine) NewWorker(out Output) *Worker {
 }
 
 func (e *Engine) newWorker(out Output, n uint64) *Worker {
-	return &Worker{e: e, out: out, st: e.state.Load(), ids: uint32(mix(e.config.Seed+n) >> 32)}
+	drawn := mix(e.config.Seed + n)
+	return &Worker{e: e, out: out, st: e.state.Load(), ids: uint32(drawn >> 32), drawn: drawn}
 }
 
 // mix makes every bit of the result depend on all of x (the finaliser of SplitMix64).
@@ -257,6 +264,7 @@ func (w *Worker) begin(now time.Duration) {
 	}
 	if w.e.back.any() && w.dry == nil {
 		w.release()
+		w.drain() // before what comes now
 	}
 }
 

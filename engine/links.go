@@ -388,7 +388,7 @@ func (e *Engine) newIndex(s *state, wanted uint32) uint32 {
 		e.freed = e.freed[1:]
 		e.each(func(w *Worker) {
 			if int(i) < len(w.seen) {
-				w.seen[i] = LinkStats{}
+				w.seen[i] = shownStats{}
 			}
 		})
 		return i
@@ -463,6 +463,7 @@ func (e *Engine) remove(d *device) error {
 	delete(e.names, d.name)
 	e.freed = append(e.freed, d.index)
 	e.publishState(s)
+	e.ends.deviceGone(d.index)
 	e.routesDown(d)
 	e.routes.Remove(route.ByDevice(d.index))
 	for key, r := range e.asleep { // they cannot wake any more

@@ -144,7 +144,6 @@ func (e *Engine) partsOf(p *Peer) (parts peerParts, err error) {
 	if d.ipip != nil && d.ipip.remote != 0 {
 		fault("Dev", "is %s, which has a remote end of its own", p.Dev)
 	}
-	hop.Tag = e.ends.tag(d, number(hop.Gateway))
 	if p.Direct {
 		if path := e.routes.LookupAddr(p.Node); path != nil && path.Type() == route.Unicast && path.Scope() == route.ScopeLink {
 			parts = peerParts{}
@@ -208,7 +207,9 @@ func (e *Engine) join(p *peerParts) error {
 			return err
 		}
 	}
+	defer e.ends.settle()
 	for _, r := range p.routes {
+		e.tagged(&r, false)
 		if err := e.routes.Replace(r); err != nil {
 			return err
 		}

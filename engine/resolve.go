@@ -323,8 +323,9 @@ func (w *Worker) checkHeaders(x *burst) (these []uint8) {
 // resolveRouted finds the way of packets that devices give to the IP stack, if it is to forward them.
 func (w *Worker) resolveRouted(x *burst) {
 	these := w.checkHeaders(x)
+	version := w.e.ends.resolved.now.Load() // before the routes are asked for tags
 	w.e.routes.LookupAll(x.addrs[:len(these)], x.paths[:])
-	chunks := *w.e.ends.resolved.Load()
+	chunks := w.e.ends.resolved.still(version)
 	if len(chunks) > 1 {
 		x.touch(chunks, len(these))
 	}
@@ -362,7 +363,7 @@ func (w *Worker) resolveRouted(x *burst) {
 
 // touch loads what adjacencies are resolved to, for all paths before any is asked for: where there are many, the cache does not have
 // them, and they are waited for together.
-func (x *burst) touch(chunks resolvedChunks, n int) {
+func (x *burst) touch(chunks version[resolved], n int) {
 	for _, path := range x.paths[:n] {
 		if path != nil {
 			x.touched += path.Tag()
@@ -374,7 +375,11 @@ func (x *burst) touch(chunks resolvedChunks, n int) {
 			all[k&(burstSize-1)] = chunks.find(path.Tag())
 		}
 	}
-	for _, r := range all[:n] {
+	x.touchAll(all[:n])
+}
+
+func (x *burst) touchAll(all []*resolved) {
+	for _, r := range all {
 		if r != nil && r.vxlan != nil {
 			x.touched += r.vxlan.last
 		}
@@ -472,6 +477,7 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 		x.keys[n&(burstSize-1)] = fdb.Key(x.flights[i&(burstSize-1)].dst)
 	}
 	out.vxlan.table.LookupAll(x.keys[:len(these)], x.places[:])
+	x.recent.start(&w.e.ends)
 	n := 0
 	for k, i := range these {
 		if vtep, ok := x.places[k&(burstSize-1)].VTEP4(); ok {
@@ -492,21 +498,36 @@ func (w *Worker) resolveRemote(x *burst, out *device, these []uint8) {
 	}
 }
 
-// recentWays is where the ways are kept to the remote ends that packets last went to, by the lower bits of their keys.
-type recentWays [1 << 8]struct {
-	key uint64
-	way *atomic.Pointer[way]
+// recentWays is where the ways are kept to the remote ends that packets last went to, by the lower bits of their keys, in one version
+// of the slots.
+type recentWays struct {
+	version *version[way]
+	of      [1 << 8]struct {
+		key uint64
+		way *atomic.Pointer[way]
+	}
+}
+
+// start forgets them if they are of another version.
+func (r *recentWays) start(t *tunnelEnds) {
+	if v := t.ways.now.Load(); v != r.version {
+		*r = recentWays{version: v}
+	}
 }
 
 // to returns the way to a remote end, nil if it is to be found.
 func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
-	at := &r[uint8(key)]
-	if at.key != key {
-		number := t.index.Load(key)
-		if number == 0 {
-			return nil
+	at := &r.of[uint8(key)]
+	if at.key == key {
+		if y := at.way.Load(); y != nil {
+			return y
 		}
-		at.key, at.way = key, t.slot(number) // which is the end's for ever
 	}
+	number := t.index.Load(key)
+	v := t.ways.still(r.version)
+	if number == 0 || v == nil {
+		return nil
+	}
+	at.key, at.way = key, v.slot(uint32(number))
 	return at.way.Load()
 }

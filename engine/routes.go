@@ -96,6 +96,8 @@ func (e *Engine) putRoute(what string, r Route, put func(*route.Table, route.Rou
 	if err != nil {
 		return fmt.Errorf("engine: %s route %v: %w", what, r.Prefix, err)
 	}
+	e.tagged(&t, false)
+	defer e.ends.settle()
 	if err := put(e.routes, t); err != nil {
 		return fmt.Errorf("engine: %w: %w", kindOf(err), err)
 	}
@@ -196,7 +198,7 @@ func (e *Engine) checkHop(kind route.Type, h *NextHop) (route.NextHop, error) {
 	case !d.up && kind == route.Unicast:
 		return hop, fmt.Errorf("device %s of field Dev: %w (Network is down)", d.name, ErrDown)
 	}
-	hop.Device, hop.Tag = d.index, e.ends.tag(d, number(h.Via))
+	hop.Device = d.index
 	return hop, nil
 }
 
@@ -270,10 +272,12 @@ func (s *state) public(r route.Route) Route {
 func (e *Engine) SwapRoutes(routes iter.Seq[Route]) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer e.ends.settle()
 	clear(e.asleep)
 	var all []route.Route
 	for r := range e.routes.All() {
 		if r.Table == route.TableLocal || r.Protocol == protoKernel {
+			e.tagged(&r, true)
 			all = append(all, r)
 		}
 	}
@@ -286,6 +290,7 @@ func (e *Engine) SwapRoutes(routes iter.Seq[Route]) error {
 			}
 			continue
 		}
+		e.tagged(&t, true)
 		all = append(all, t)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -301,6 +306,7 @@ func (e *Engine) SwapRoutes(routes iter.Seq[Route]) error {
 	if err != nil {
 		return fmt.Errorf("engine: %w: %w", kindOf(err), err)
 	}
+	e.ends.swapped(all)
 	return nil
 }
 

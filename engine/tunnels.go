@@ -29,7 +29,9 @@ func (w *Worker) vxlanSend(d *device, b *packet.Buffer) {
 		w.noteVXLAN(d, dst, place)
 	}
 	if vtep, ok := place.VTEP4(); ok {
-		w.vxlanTo(d, w.to(d, vtep), b)
+		y := w.to(d, vtep)
+		w.vxlanTo(d, y, b)
+		w.giveBack(y)
 		return
 	}
 	if place.IsList() {
@@ -69,11 +71,14 @@ func (w *Worker) replicate(d *device, remotes []fdb.Remote, b *packet.Buffer) {
 
 func (w *Worker) vxlanRemote(d *device, r fdb.Remote, b *packet.Buffer) {
 	v := variantOf(d, r)
+	var y *way
 	if v.plain() {
-		w.vxlanTo(d, w.to(d, v.remote), b)
-		return
+		y = w.to(d, v.remote)
+	} else {
+		y = w.toVariant(v)
 	}
-	w.vxlanTo(d, w.toVariant(v), b)
+	w.vxlanTo(d, y, b)
+	w.giveBack(y)
 }
 
 // vxlanTo encapsulates a frame and sends it on its way.
@@ -282,6 +287,12 @@ func (w *Worker) ipipTo(d *device, next uint32, b *packet.Buffer) {
 		remote = next
 	}
 	y := w.to(d, remote)
+	w.ipipBy(d, y, next, b)
+	w.giveBack(y)
+}
+
+// ipipBy is ipipTo by a way.
+func (w *Worker) ipipBy(d *device, y *way, next uint32, b *packet.Buffer) {
 	if y.path != nil {
 		y = y.by(w.packetHash(b))
 	}

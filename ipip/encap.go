@@ -53,12 +53,21 @@ type Encapsulator struct { // 32 bytes: many fit a cache
 
 const wordDF = uint8(ipv4.DontFragment) << 5 // in the first byte of flags and fragment offset
 
-// NewEncapsulator prepares the outer headers. It reports every field of c that is wrong.
+// NewEncapsulator prepares the outer headers. It reports every field of c that is wrong. It is inlined, and a caller who only copies
+// what it returns allocates nothing.
 func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
-	if err := c.check(); err != nil {
+	e := new(Encapsulator)
+	if err := e.init(&c); err != nil {
 		return nil, err
 	}
-	e := &Encapsulator{
+	return e, nil
+}
+
+func (e *Encapsulator) init(c *EncapConfig) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	*e = Encapsulator{
 		frame: ethernet.HeaderLen, tos: c.TOS &^ 3, ttl: c.TTL, df: wordDF,
 		refuse: c.Profile == tunnel.RFC,
 		addrs:  uint64(outer.Number(c.Src.As4()))<<32 | uint64(outer.Number(c.Dst.As4())),
@@ -79,22 +88,21 @@ func NewEncapsulator(c EncapConfig) (*Encapsulator, error) {
 	_, err1 := ethernet.Fields{Dst: c.DstMAC, Src: c.SrcMAC, EtherType: ethernet.TypeIPv4}.Put(e.ethernet[:])
 	ip, err2 := fields.Put(make([]byte, OverheadIP), 0)
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
+		return err
 	}
 	e.sum = checksum.Add(^ip.Checksum(), ^ip.TotalLen())
-	return e, nil
+	return nil
 }
 
 // check reports every field that is wrong.
 func (c *EncapConfig) check() error {
-	errs := []error{outer.Encap{
-		Src: c.Src, Dst: c.Dst, SrcMAC: c.SrcMAC, DstMAC: c.DstMAC, Raw: c.Raw, Profile: c.Profile,
-	}.Check("ipip")}
+	var ttl error
 	if c.TTL != 0 && c.NoPMTUDisc {
-		errs = append(errs, fmt.Errorf("ipip: EncapConfig.TTL is %d: NoPMTUDisc needs the inner one, 0, "+
-			"or a packet that loops through the tunnel never dies", c.TTL))
+		ttl = fmt.Errorf("ipip: EncapConfig.TTL is %d: NoPMTUDisc needs the inner one, 0, "+
+			"or a packet that loops through the tunnel never dies", c.TTL)
 	}
-	return errors.Join(errs...)
+	ends := outer.Encap{Src: c.Src, Dst: c.Dst, SrcMAC: c.SrcMAC, DstMAC: c.DstMAC, Raw: c.Raw, Profile: c.Profile}
+	return errors.Join(ends.Check("ipip"), ttl)
 }
 
 // Encapsulate puts the outer headers in front of the IPv4 packet in b, which stays the caller's. id is the outer

@@ -417,6 +417,21 @@ func TestAcceptDoesNotAllocate(t *testing.T) {
 	assert.Equal(t, inner, b.Bytes())
 }
 
+// TestNewEncapsulatorDoesNotAllocate: one that is only copied is made where the copy is.
+func TestNewEncapsulatorDoesNotAllocate(t *testing.T) {
+	c := config()
+	var kept ipip.Encapsulator
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		e, err := ipip.NewEncapsulator(c)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		kept = *e
+	}))
+	require.NoError(t, kept.Encapsulate(packet.Of(echo(t, ipv4.Fields{TTL: 9})), 1))
+}
+
 func FuzzDecapsulate(f *testing.F) {
 	p := outerOf(f, echo(f, ipv4.Fields{TTL: 9}))
 	f.Add(p, uint8(0))

@@ -388,6 +388,22 @@ func TestEncapDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// An encapsulator that is only copied is made where the copy is.
+func TestNewEncapsulatorDoesNotAllocate(t *testing.T) {
+	c := config()
+	var kept vxlan.Encapsulator
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		e, err := vxlan.NewEncapsulator(c)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		kept = *e
+	}))
+	b := packet.Of(innerIPv4(t, ipv4.Fields{Protocol: udp.Protocol}, datagram(t, 1, nil)))
+	require.NoError(t, kept.Encapsulate(b, 1))
+}
+
 // A header whose checksum field comes out at a carry is right too: ids that bring the sum to every value.
 func TestHeaderChecksumForEveryID(t *testing.T) {
 	e := encapsulator(t, config())
