@@ -31,6 +31,7 @@ type lane struct {
 func (l *lane) run(w *worker) {
 	tick := tickAfter{r: l.b.r}
 	defer tick.ask()
+	vain := 0 // looks
 	for !l.b.stopped.Load() {
 		n, gap, ended, pause := l.look(w)
 		tick.received(n > 0)
@@ -42,7 +43,9 @@ func (l *lane) run(w *worker) {
 		case n > 0:
 			w.poll(l.b, &tick, gap)
 		case l.b.r.config.Poll == PollAlways:
-			runtime.Gosched()
+			if vain++; vain%turnsAlways == 0 {
+				runtime.Gosched()
+			}
 		default:
 			if err := l.queue.Wait(tick.wait()); err != nil {
 				l.b.pause(l.failed(err))

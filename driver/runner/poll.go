@@ -24,6 +24,8 @@ const (
 	pollSavings = 20 * time.Millisecond
 	// turns is how often other goroutines get their turn. It may wake a thread each time.
 	turns = time.Millisecond
+	// turnsAlways is the same for PollAlways, in looks at a queue.
+	turnsAlways = 1000
 	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
 	quickest = 50 * time.Nanosecond
 )
@@ -81,18 +83,16 @@ func (w *worker) poll(own *binding, t *tickAfter, gap time.Duration) {
 	if end > begin {
 		runtime.Gosched() // a thread that waits for the runtime's poller is woken, as this one does not
 	}
+	some, lanes := false, *w.r.lanes.Load()
 	for rounds := p.limit / quickest; now < end && rounds > 0 && !own.stopped.Load(); rounds-- {
-		lanes := *w.r.lanes.Load()
-		some := w.round(lanes)
+		lanes = *w.r.lanes.Load()
+		some = w.round(lanes)
+		t.received(some)
 		if now = w.r.Now(); some {
-			t.received(true)
 			p.budget.spend(now - begin)
 			begin = now
 			end = now + p.budget.allows(now, p.limit)
 			rounds = p.limit / quickest
-			if now >= end || own.stopped.Load() { // there may be more, which their own workers do not know of
-				rouse(lanes)
-			}
 		}
 		switch {
 		case now >= turn:
@@ -104,6 +104,9 @@ func (w *worker) poll(own *binding, t *tickAfter, gap time.Duration) {
 		}
 	}
 	p.budget.spend(now - begin)
+	if some { // and there may be more, which their own workers do not know of
+		rouse(lanes)
+	}
 }
 
 // rouse has the workers of queues look at them.
