@@ -511,7 +511,7 @@ func (r *recentWays) start(t *tunnelEnds) {
 	}
 }
 
-// to returns the way to a remote end, nil if it is to be found. It is inlined.
+// to returns the way to a remote end, nil if it is to be found.
 func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
 	if at := &r.of[uint8(key)]; at.key == key {
 		if y := at.way.Load(); y != nil {
