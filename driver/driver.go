@@ -34,7 +34,7 @@ import (
 // BatchSize is a good length for a batch: as many packets as an engine resolves together.
 const BatchSize = 64
 
-// Forever is for Receive to wait as long as it takes.
+// Forever is for Receive and Wait to wait as long as it takes.
 const Forever time.Duration = -1
 
 // Driver is a way that packets take in and out of a program. Its methods may be called at any time by any goroutine.
@@ -61,7 +61,8 @@ type Driver interface {
 	Close() error
 }
 
-// Queue is where one goroutine receives. Send may be called by several at once.
+// Queue is where packets come and go. One goroutine at a time receives; where it does not wait, another one may be in Wait. Send may be
+// called by several at once.
 type Queue interface {
 	// Receive waits for packets, at most as long as wait says: 0 is not at all, [Forever] until there are some. It fills batch
 	// from the front and returns how many there are, 0 without an error if the time is over, or [Queue.Interrupt] was called.
@@ -78,8 +79,14 @@ type Queue interface {
 	// and waits as long as it is told to while nothing has changed.
 	Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 
-	// Interrupt makes the Receive that waits, or else the next one, return at once if there are no packets. It is for any
-	// goroutine; several before one Receive are as one.
+	// Wait waits until a Receive with no wait may have packets or an error to return, at most as long as d says, which is as for
+	// Receive. It takes nothing, and returns nil, whatever ended it; now and then for no reason. Beside it another goroutine may call
+	// Receive with no wait, and may take what Wait would have returned for: whoever does so calls it until there is nothing more, as
+	// Wait needs to notice only what comes, not what is left. Errors are as those of Receive, net.ErrClosed after Close.
+	Wait(d time.Duration) error
+
+	// Interrupt makes the Receive or Wait that waits, or else the next one that would, return at once if there are no packets. It is for
+	// any goroutine; several before one of those are as one. A Receive with no wait leaves it to the next.
 	Interrupt()
 
 	// Send sends packets in their order. All buffers are the driver's from then on, and the batch's entries nil afterwards,

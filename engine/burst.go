@@ -100,8 +100,11 @@ type burst struct {
 	sources [burstSize]fdb.Key
 	places  [burstSize]fdb.Place
 	from    [burstSize]fdb.Place
+	told    [burstSize]fdb.Place
+	ways    [burstSize]*way
 	addrs   [burstSize]uint32
 	paths   [burstSize]*route.Path
+	tags    [burstSize]uint32
 	near    [burstSize]arp.Neighbour
 	words   [burstSize]uint64
 	numbers [burstSize]uint64
@@ -180,6 +183,9 @@ func (w *Worker) burst(d *device, batch []*packet.Buffer) {
 // fly resolves and rewrites up to burstSize packets. After one that changed what others may have been resolved by, those left are
 // resolved anew.
 func (w *Worker) fly(x *burst, d *device, batch []*packet.Buffer) {
+	if batch = batch[w.run(x, d, batch):]; len(batch) == 0 {
+		return
+	}
 	for range maxResolves {
 		w.resolveAll(x, d, batch)
 		n := w.land(x, d, batch)

@@ -35,9 +35,13 @@ var (
 
 const burstTime = time.Hour
 
-func newBurstNode(t *testing.T, anyPeer bool) *Engine {
+func newBurstNode(t *testing.T, anyPeer bool, with ...func(*Config)) *Engine {
 	t.Helper()
-	e, err := New(Config{Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }})
+	c := Config{Seed: 1, Output: func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }}
+	for _, f := range with {
+		f(&c)
+	}
+	e, err := New(c)
 	require.NoError(t, err)
 	ok := func(errs ...error) {
 		t.Helper()

@@ -51,8 +51,8 @@ type Config struct {
 	Profile tunnel.Profile
 
 	// Seed decides everything that is random: MAC addresses that were not given, flow hashes, IP identifications, reachable
-	// times of neighbours. Equal calls and seeds have equal results, so nodes that share a network need different seeds, such as
-	// random ones; with equal ones, 0 included, their bridges and VXLAN devices would have the same MAC addresses.
+	// times of neighbours. Equal calls and equal seeds have equal results, as tests want them; nodes that share a network need
+	// different ones, or their bridges and VXLAN devices would have the same MAC addresses. 0 is a random one.
 	Seed uint64
 
 	// TimeOfDay is how long after midnight UT the time was 0 that calls are given, for those who ask for timestamps (RFC 791); 24 h

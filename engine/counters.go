@@ -174,27 +174,43 @@ func (w *Worker) publish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.dev); n > len(w.seen) {
-		w.seen = append(w.seen, make([]LinkStats, n-len(w.seen))...)
+		w.seen = append(w.seen, make([]shownStats, n-len(w.seen))...)
 	}
 	for _, i := range w.touched {
-		n := &w.dev[i]
-		w.seen[i].add(&n.LinkStats)
-		n.touched, n.LinkStats = false, LinkStats{}
+		n, s := &w.dev[i], &w.seen[i]
+		if n.more {
+			s.add(&n.LinkStats)
+			n.LinkStats = LinkStats{}
+		} else {
+			s.RxPackets += n.RxPackets
+			s.RxBytes += n.RxBytes
+			s.TxPackets += n.TxPackets
+			s.TxBytes += n.TxBytes
+			n.RxPackets, n.RxBytes, n.TxPackets, n.TxBytes = 0, 0, 0, 0
+		}
+		n.touched, n.more = false, false
 	}
 	w.touched = w.touched[:0]
 	w.shown = w.total
 }
 
-// devWork is what a worker has of a device: what is to be sent, and what it counted in a burst. Most packets touch the first cache
-// line of it only.
+// devWork is what a worker has of a device: what is to be sent, and what it counted in a burst. Packets on the short way touch the
+// first cache line of it only, and so does publish.
 type devWork struct {
 	queue   []*packet.Buffer // to be given to Output
 	touched bool
+	more    bool // perhaps more was counted than packets and bytes
 	LinkStats
 	_ uint64 // to 128 bytes
 }
 
-// work returns the worker's part of a device.
+// shownStats are what others see of a device's counters; its first cache line has packets and bytes.
+type shownStats struct {
+	LinkStats
+	_ [5]uint64 // to 128 bytes
+}
+
+// work returns the worker's part of a device, for who counts but packets and bytes.
 func (w *Worker) work(d *device) *devWork {
 	n := &w.dev[d.index]
 	if !n.touched {
@@ -205,7 +221,11 @@ func (w *Worker) work(d *device) *devWork {
 }
 
 // count returns the counters of a device for this burst.
-func (w *Worker) count(d *device) *LinkStats { return &w.work(d).LinkStats }
+func (w *Worker) count(d *device) *LinkStats {
+	n := w.work(d)
+	n.more = true
+	return &n.LinkStats
+}
 
 // each calls f for every worker, with its published counters locked.
 func (e *Engine) each(f func(*Worker)) {
@@ -256,7 +276,7 @@ func (e *Engine) DeviceStats(name string) (LinkStats, error) {
 	var s LinkStats
 	e.each(func(w *Worker) {
 		if int(d.index) < len(w.seen) {
-			s.add(&w.seen[d.index])
+			s.add(&w.seen[d.index].LinkStats)
 		}
 	})
 	return s, nil

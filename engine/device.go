@@ -36,23 +36,24 @@ func (s *state) device(index uint32) *device {
 
 // device is one device.
 type device struct {
-	index   uint32
-	kind    Kind
-	raw     bool // packets have no Ethernet header: raw ports, IPIP, lo
-	running bool // up, and with a carrier
-	noARP   bool // no neighbours are looked for: raw devices
-	mac     uint64
-	mtu     int
-	master  uint32 // index of the bridge whose port it is, 0 if of none
-	peer    uint32 // other end of a pair
+	// What usual packets ask for is in a cache line.
+	index    uint32
+	kind     Kind
+	raw      bool // packets have no Ethernet header: raw ports, IPIP, lo
+	running  bool // up, and with a carrier
+	noARP    bool // no neighbours are looked for: raw devices
+	plain    bool // running, and nobody watches
+	forwards bool // what it gives to the IP stack may go on, without another look at whom it is from
+	mac      uint64
+	mtu      int
+	master   uint32 // index of the bridge whose port it is, 0 if of none
+	peer     uint32 // other end of a pair
+	port     BridgePort
+	offloads offloads // of a port
 
-	uncounted int // bytes that received ones are counted without: the Ethernet header of bridges and VXLAN, as on Linux
-	port      BridgePort
-	conf      Conf // effective: with what holds for all
+	uncounted int32 // bytes that received ones are counted without: the Ethernet header of bridges and VXLAN, as on Linux
+	conf      Conf  // effective: with what holds for all
 	tap       Tap
-	offloads  offloads // of a port
-	plain     bool     // running, and nobody watches
-	forwards  bool     // what it gives to the IP stack may go on, without another look at whom it is from
 
 	bridge *bridge
 	vxlan  *vxlanDevice

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ type Engine struct {
 func New(c Config) (*Engine, error) {
 	if err := c.check(); err != nil {
 		return nil, err
+	}
+	for c.Seed == 0 {
+		c.Seed = rand.Uint64()
 	}
 	e := &Engine{
 		config: c, pool: c.Pool, hasher: flow.NewHasher(mix(c.Seed)),
@@ -157,7 +161,7 @@ type Worker struct {
 
 	mu    sync.Mutex // guards what follows: what others see
 	shown tally
-	seen  []LinkStats
+	seen  []shownStats
 }
 
 // crossing is a packet that arrives at a device from inside the engine.
@@ -260,6 +264,7 @@ func (w *Worker) begin(now time.Duration) {
 	}
 	if w.e.back.any() && w.dry == nil {
 		w.release()
+		w.drain() // before what comes now
 	}
 }
 

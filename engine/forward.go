@@ -4,6 +4,7 @@ package engine
 // IPv4 header here.
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -260,7 +261,7 @@ func (w *Worker) forward(d *device, b *packet.Buffer, dst uint32, path *route.Pa
 	if h[0] != 0x45 {
 		w.recordWay(od, hop.Gateway, b.Bytes())
 	}
-	if hop.Tag != 0 && w.shortcut(od, hop.Gateway, b) {
+	if hop.Tag != 0 && w.shortcut(od, cmp.Or(hop.Gateway, binary.BigEndian.Uint32(h[16:])), b) {
 		return
 	}
 	w.output(od, hop.Gateway, b)

@@ -388,7 +388,7 @@ func (e *Engine) newIndex(s *state, wanted uint32) uint32 {
 		e.freed = e.freed[1:]
 		e.each(func(w *Worker) {
 			if int(i) < len(w.seen) {
-				w.seen[i] = LinkStats{}
+				w.seen[i] = shownStats{}
 			}
 		})
 		return i

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/culvert-net/culvert/arp"
 	"github.com/culvert-net/culvert/engine"
 	"github.com/culvert-net/culvert/ethernet"
+	"github.com/culvert-net/culvert/ipv4"
 	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/tunnel"
 )
@@ -77,6 +79,7 @@ type buffered struct {
 type burstWorld struct {
 	*world
 	deeds  *rand.Rand // decides what callbacks do
+	plain  bool       // drivers have little to tell
 	busy   int        // how much they may do until the burst is over
 	sent   []string   // packets that left, were delivered, or seen by a tap, with their metadata; and what control calls said
 	tapped map[string]bool
@@ -101,8 +104,52 @@ func newBurstWorld(t *testing.T, seed uint64) *burstWorld {
 	return x
 }
 
-// draw returns bursts by several ports. Frames come again and again in a burst, and some of them often.
-func (x *burstWorld) draw() (bursts []arrival) {
+// draw returns bursts by several ports; those of a kind follow each other in some of them.
+func (x *burstWorld) draw() []arrival {
+	x.plain = x.chance(0.5)
+	bursts := x.mixed()
+	for i := range bursts {
+		if x.plain {
+			bursts[i].frames = x.inRuns(bursts[i].frames)
+		}
+	}
+	return bursts
+}
+
+// inRuns puts frames of a kind together, and has many of some.
+func (x *burstWorld) inRuns(frames []buffered) (runs []buffered) {
+	exactly := x.chance(0.5)
+	kind := func(b buffered) string {
+		if len(b.bytes) < ethernet.HeaderLen+ipv4.HeaderLen {
+			return ""
+		}
+		protocol := b.bytes[ethernet.HeaderLen+9]
+		if exactly {
+			return fmt.Sprintf("%x %d", b.bytes[:6], protocol)
+		}
+		return fmt.Sprintf("%d %d", b.bytes[12], protocol)
+	}
+	slices.SortStableFunc(frames, func(a, b buffered) int { return strings.Compare(kind(a), kind(b)) })
+	for len(frames) > 0 {
+		n := 1
+		for n < len(frames) && kind(frames[n]) == kind(frames[0]) {
+			n++
+		}
+		runs = append(runs, frames[:n]...)
+		if x.chance(0.4) && len(runs) < mostFrames {
+			some := frames[x.r.IntN(n):n]
+			some = some[:1+x.r.IntN(len(some))]
+			for range x.r.IntN(40) {
+				runs = append(runs, some[x.r.IntN(len(some))])
+			}
+		}
+		frames = frames[n:]
+	}
+	return runs
+}
+
+// mixed returns frames of all kinds. They come again and again in a burst, and some of them often.
+func (x *burstWorld) mixed() (bursts []arrival) {
 	at := map[string]int{}
 	for range 1 + x.r.IntN(mostFrames) {
 		port, frame := x.frame()
@@ -136,6 +183,9 @@ func (x *burstWorld) frame() (port string, b []byte) {
 // buffered adds what a driver may tell of a frame: mostly nothing.
 func (x *burstWorld) buffered(frame []byte) buffered {
 	b := buffered{bytes: frame, headroom: packet.DefaultHeadroom}
+	if x.plain && !x.chance(0.05) {
+		return b
+	}
 	switch x.r.IntN(25) {
 	case 0:
 		b.headroom = oneOf(x.r, []int{0, 13, 14, 33, 34, 49, 50, 63, 64, 65})

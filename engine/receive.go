@@ -18,7 +18,7 @@ func (w *Worker) receive(d *device, b *packet.Buffer) {
 	}
 	n := w.count(d)
 	n.RxPackets++
-	n.RxBytes += uint64(max(b.Len()-d.uncounted, 0))
+	n.RxBytes += uint64(max(b.Len()-int(d.uncounted), 0))
 	if d.tap != nil {
 		w.show(d, false, b)
 	}

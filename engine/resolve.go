@@ -375,7 +375,11 @@ func (x *burst) touch(chunks version[resolved], n int) {
 			all[k&(burstSize-1)] = chunks.find(path.Tag())
 		}
 	}
-	for _, r := range all[:n] {
+	x.touchAll(all[:n])
+}
+
+func (x *burst) touchAll(all []*resolved) {
+	for _, r := range all {
 		if r != nil && r.vxlan != nil {
 			x.touched += r.vxlan.last
 		}

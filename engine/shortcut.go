@@ -74,10 +74,22 @@ func (e *Engine) tagged(r *route.Route, swap bool) {
 	for i := range r.NextHops {
 		h := &r.NextHops[i]
 		h.Tag = 0
-		if d := e.state.Load().device(h.Device); d != nil && h.Gateway.Is4() {
-			h.Tag = e.ends.tag(d, number(h.Gateway), swap)
+		if d := e.state.Load().device(h.Device); d != nil {
+			h.Tag = e.ends.tag(d, gatewayOf(r, h), swap)
 		}
 	}
+}
+
+// gatewayOf returns the neighbour that all packets by a route's next hop are sent to: the gateway, or the destination if the route is to
+// one host, as those to Calico's pods are; 0 if there is no such neighbour.
+func gatewayOf(r *route.Route, h *route.NextHop) uint32 {
+	switch {
+	case h.Gateway.Is4():
+		return number(h.Gateway)
+	case r.Type == route.Unicast && r.Prefix.IsSingleIP():
+		return number(r.Prefix.Addr())
+	}
+	return 0
 }
 
 // tag returns the number of the adjacency for a gateway; 0 if there is none, as for tunnels with one remote end.

@@ -93,42 +93,57 @@ func (c *DecapConfig) check() error {
 // peer than configured. Fragments are refused with [ErrFragment]. Outer options, VLAN tags and bytes behind the declared
 // length are accepted. The inner checksum is the next hop's to verify. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
-	end, usual := d.Inner(b.Bytes())
-	if !usual {
+	whole := b.Bytes()
+	p := d.outer(whole)
+	if p == nil {
 		return d.general(b)
 	}
-	p := (*[need]byte)(b.Bytes()[d.frame:])
-	info := Info{src: binary.BigEndian.Uint32(p[12:]), dst: binary.BigEndian.Uint32(p[16:])}
+	w0, w1, w2 := binary.BigEndian.Uint64(p[0:]), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	if d.odd(w0, w1, w2) != 0 || !lengthsOK(w0, w2, len(whole)-d.frame) || !checksum.OK20(w0, w1, uint32(w2>>32)) {
+		return d.general(b)
+	}
+	info := Info{src: uint32(w1), dst: uint32(w2 >> 32)}
+	end := d.frame + ipv4.HeaderLen + int(uint16(w2))
 	if uint64(info.src) != d.peer && d.peers != nil {
 		return d.stripIfKnown(b, info, end)
 	}
 	return info, b.Strip(d.frame+OverheadIP, end)
 }
 
-// need is the length of the headers of a usual packet: both IPv4 headers.
-const need = OverheadIP + ipv4.HeaderLen
-
 // Inner returns where the inner packet of a usual packet ends, which starts [Overhead] bytes from its front, or [OverheadIP] if
 // the packets are raw: all that [Decapsulator.Decapsulate] checks is in order, but for the peers, and there is no VLAN tag, no outer
 // option and no congestion mark to see to. It reports false for others, good or bad.
 func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
-	const inner = ipv4.HeaderLen
-	if len(packet) < d.frame+need {
+	p := d.outer(packet)
+	if p == nil {
 		return 0, false
 	}
-	var p *[need]byte // from the outer IPv4 header on
-	if d.frame == 0 {
-		p = (*[need]byte)(packet)
-	} else {
-		q := (*[ethernet.HeaderLen + need]byte)(packet)
-		if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-			return 0, false
-		}
-		p = (*[need]byte)(q[ethernet.HeaderLen:])
+	w0, w1, w2 := binary.BigEndian.Uint64(p[0:]), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	usual = d.odd(w0, w1, w2) == 0 && lengthsOK(w0, w2, len(packet)-d.frame) && checksum.OK20(w0, w1, uint32(w2>>32))
+	return d.frame + ipv4.HeaderLen + int(uint16(w2)), usual
+}
+
+// need is the length of the headers of a usual packet: both IPv4 headers. Looked at are the first three words of eight bytes: the outer
+// header, and version, type of service and total length of the inner one.
+const need = OverheadIP + ipv4.HeaderLen
+
+// outer returns a packet's headers, nil if they are shorter than usual, or not IPv4.
+func (d *Decapsulator) outer(packet []byte) *[need]byte {
+	if len(packet) < d.frame+need {
+		return nil
 	}
-	w0 := binary.BigEndian.Uint64(p[0:])
-	w1 := binary.BigEndian.Uint64(p[8:])
-	w2 := binary.BigEndian.Uint64(p[16:]) // outer destination; inner version, IHL, TOS and total length
+	if d.frame == 0 {
+		return (*[need]byte)(packet)
+	}
+	q := (*[ethernet.HeaderLen + need]byte)(packet)
+	if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
+		return nil
+	}
+	return (*[need]byte)(q[ethernet.HeaderLen:])
+}
+
+// odd returns bits of the words that differ from what they are in a usual packet, 0 if none does.
+func (d *Decapsulator) odd(w0, w1, w2 uint64) uint64 {
 	const (
 		mask0 = 0xff03_0000_0000_3fff // version, IHL, congestion mark, MF and fragment offset
 		want0 = 0x4500_0000_0000_0000
@@ -137,11 +152,13 @@ func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
 		mask2 = 0xff00_0000 // inner version and IHL
 		want2 = 0x4500_0000
 	)
-	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2&mask2 ^ want2) | (w2^d.wantDst)&d.maskDst
-	total, innerTotal := int(uint16(w0>>32)), int(uint16(w2))
-	usual = odd == 0 && total <= len(packet)-d.frame && innerTotal <= total-inner && innerTotal >= ipv4.HeaderLen &&
-		checksum.OK20(w0, w1, uint32(w2>>32))
-	return d.frame + inner + innerTotal, usual
+	return (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2&mask2 ^ want2) | (w2^d.wantDst)&d.maskDst
+}
+
+// lengthsOK reports whether the lengths that the headers say fit into each other, and into the bytes that there are.
+func lengthsOK(w0, w2 uint64, have int) bool {
+	total, inner := int(uint16(w0>>32)), int(uint16(w2))
+	return total <= have && inner <= total-ipv4.HeaderLen && inner >= ipv4.HeaderLen
 }
 
 // stripIfKnown is the end of Decapsulate where there are several peers.

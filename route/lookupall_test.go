@@ -33,6 +33,19 @@ func compareLookups(t testing.TB, table *route.Table, dst []uint32) {
 	for _, p := range paths[len(dst):] {
 		require.Same(t, untouched, p)
 	}
+	const untouchedTag = 1<<32 - 1
+	tags := slices.Repeat([]uint32{untouchedTag}, len(dst)+2)
+	table.LookupTags(dst, tags)
+	for i := range dst {
+		want := uint32(0)
+		if paths[i] != nil {
+			want = paths[i].Tag()
+		}
+		if tags[i] != want {
+			t.Fatalf("%v, which is number %d of %d: tag %d, want %d", fulltable.Addr(dst[i]), i, len(dst), tags[i], want)
+		}
+	}
+	require.Equal(t, []uint32{untouchedTag, untouchedTag}, tags[len(dst):])
 }
 
 // contents are routes of a table for tests of lookups: so many with a path of their own each, which fill the first indexes of paths,
@@ -151,6 +164,7 @@ func TestLookupAllWithTooFewPaths(t *testing.T) {
 	table := newTable(t, route.Config{})
 	paths := []*route.Path{untouched, untouched, untouched}
 	assert.Panics(t, func() { table.LookupAll([]uint32{1, 2, 3}, paths[:2]) })
+	assert.Panics(t, func() { table.LookupTags([]uint32{1, 2, 3}, make([]uint32, 3)[:2]) })
 	assert.Same(t, untouched, paths[2])
 }
 
@@ -211,8 +225,8 @@ func (d *destinations) change(t testing.TB, table *route.Table, number, region, 
 // read looks destinations up in bursts of a size, some among others, until it is told to stop, and holds what it finds against what
 // there was from the call's begin to its end.
 func (d *destinations) read(t testing.TB, table *route.Table, rnd *rand.Rand, size int, stop *atomic.Bool) {
-	which, dst, paths := make([]int, size), make([]uint32, size), make([]*route.Path, size)
-	for !stop.Load() {
+	which, dst, paths, tags := make([]int, size), make([]uint32, size), make([]*route.Path, size), make([]uint32, size)
+	for round := 0; !stop.Load(); round++ {
 		for i := range dst {
 			if which[i] = rnd.IntN(len(d.addrs)); i%3 > 0 {
 				which[i] = -1
@@ -222,15 +236,21 @@ func (d *destinations) read(t testing.TB, table *route.Table, rnd *rand.Rand, si
 			dst[i] = d.addrs[which[i]]
 		}
 		first := d.ended.Load()
-		table.LookupAll(dst, paths)
+		if round%2 == 0 {
+			table.LookupAll(dst, paths)
+		} else {
+			table.LookupTags(dst, tags)
+		}
 		last := d.begun.Load()
 		for i, w := range which {
 			if w < 0 {
 				continue
 			}
-			tag := uint32(0)
-			if paths[i] != nil {
-				tag = paths[i].Hop(0).Tag
+			tag := tags[i]
+			if round%2 == 0 {
+				if tag = 0; paths[i] != nil {
+					tag = paths[i].Hop(0).Tag
+				}
 			}
 			if there := d.history[w][first : last+1]; !slices.Contains(there, tag) {
 				t.Errorf("%v, one of %d: %d, want one of %d", fulltable.Addr(dst[i]), size, tag, there[:min(len(there), 20)])

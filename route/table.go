@@ -87,6 +87,12 @@ func (t *Table) LookupAll(dst []uint32, paths []*Path) {
 	t.fib.Load().lookupAll(dst, paths[:len(dst):len(paths)])
 }
 
+// LookupTags is [Table.LookupAll] for those who need but the tags of the paths, see [Path.Tag]: tags[i] is 0 where there is no path,
+// too. It asks less of the memory.
+func (t *Table) LookupTags(dst, tags []uint32) {
+	t.fib.Load().lookupTags(dst, tags[:len(dst):len(tags)])
+}
+
 // LookupAddr is [Table.Lookup] of an address of either family; IPv4 in IPv6 is looked up as IPv4. It returns nil for the
 // zero Addr.
 func (t *Table) LookupAddr(dst netip.Addr) *Path {

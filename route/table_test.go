@@ -508,7 +508,7 @@ func TestNothingAllocated(t *testing.T) {
 		require.NoError(t, table.Add(to("10.0.0.0/8", dev(1))))
 		require.NoError(t, table.Add(to("10.1.2.3/32", via("192.0.2.1", 1), via("192.0.2.2", 1))))
 		require.NoError(t, table.Add(to("2001:db8::/32", dev(1))))
-		burst, paths := make([]uint32, 100), make([]*route.Path, 100)
+		burst, tags, paths := make([]uint32, 100), make([]uint32, 100), make([]*route.Path, 100)
 		for i := range burst {
 			burst[i] = 0x0a010203 + uint32(i%3)<<24
 		}
@@ -516,6 +516,7 @@ func TestNothingAllocated(t *testing.T) {
 			if table.LookupAll(burst, paths); paths[99].Hop(7).Device != 1 || paths[98] != nil {
 				t.Error("wrong result")
 			}
+			table.LookupTags(burst, tags)
 		}), name)
 		in4, in6, out := netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("11.0.0.0")
 		assert.Zero(t, testing.AllocsPerRun(500, func() {

@@ -65,6 +65,10 @@ type trie struct {
 	more   atomic.Pointer[[]atomicPath] // paths from index fewPaths on
 	root   [1 << 16]slot
 
+	// Tags of the paths, for those who need no more of them: the paths themselves take a cache line each.
+	fewTags  [fewPaths]atomic.Uint32
+	moreTags atomic.Pointer[[]atomic.Uint32]
+
 	// The writer's own.
 	lengths   [][nodeSlots]uint8 // of packed slots, by node
 	below     []uint32           // of each node: how many prefixes end in it or farther down
@@ -83,6 +87,7 @@ func (t *trie) init(flat bool) {
 	}
 	t.nodes.Store(&nodeArray{})
 	t.more.Store(&[]atomicPath{})
+	t.moreTags.Store(&[]atomic.Uint32{})
 }
 
 // lookup returns the path for a destination, nil if there is no route.
@@ -131,14 +136,68 @@ func (t *trie) lookupAll(dst []uint32, paths []*Path) {
 	}
 }
 
+// lookupTags is lookupAll for the paths' tags.
+func (t *trie) lookupTags(dst, tags []uint32) {
+	for len(dst) > 0 {
+		n := min(len(dst), burst)
+		if before := t.reused.Load(); !t.tagsOfBurst(dst[:n], tags[:n]) || t.reused.Load() != before {
+			for i, d := range dst[:n] {
+				tags[i] = tagOf(t.lookup(d))
+			}
+		}
+		dst, tags = dst[n:], tags[n:]
+	}
+}
+
 // lookupBurst is lookupAll for no more than burst destinations. It returns false if it came upon something that lookup is for.
 func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
+	more := *t.more.Load()
+	var slots [burst]slot
+	if !t.readBurst(dst, &slots) {
+		return false
+	}
+	for i := range paths {
+		s := slots[i&(burst-1)] & maxPaths
+		if s < fewPaths {
+			paths[i] = t.few[s].Load()
+			continue
+		}
+		if s -= fewPaths; uint64(s) >= uint64(len(more)) {
+			return false
+		}
+		paths[i] = more[s].Load()
+	}
+	return true
+}
+
+// tagsOfBurst is lookupBurst for the paths' tags.
+func (t *trie) tagsOfBurst(dst, tags []uint32) bool {
+	more := *t.moreTags.Load()
+	var slots [burst]slot
+	if !t.readBurst(dst, &slots) {
+		return false
+	}
+	for i := range tags {
+		s := slots[i&(burst-1)] & maxPaths
+		if s < fewPaths {
+			tags[i] = t.fewTags[s].Load()
+			continue
+		}
+		if s -= fewPaths; uint64(s) >= uint64(len(more)) {
+			return false
+		}
+		tags[i] = more[s].Load()
+	}
+	return true
+}
+
+// readBurst finds the slots of no more than burst destinations. It returns false if it came upon something that lookup is for.
+func (t *trie) readBurst(dst []uint32, slots *[burst]slot) bool {
 	if t.flat != nil {
 		return false
 	}
-	var slots [burst]slot
 	var in [burst]uint32 // node of a slot that is in full
-	nodes, more := t.nodes.Load(), *t.more.Load()
+	nodes := t.nodes.Load()
 	full := 0
 	for i, d := range dst {
 		s := atomic.LoadUint32(&t.root[d>>16])
@@ -154,21 +213,7 @@ func (t *trie) lookupBurst(dst []uint32, paths []*Path) bool {
 		}
 		slots[i&(burst-1)] = s
 	}
-	if full > 0 && !t.readFull(nodes, dst, &slots, &in) {
-		return false
-	}
-	for i := range paths {
-		s := slots[i&(burst-1)] & maxPaths
-		if s < fewPaths {
-			paths[i] = t.few[s].Load()
-			continue
-		}
-		if s -= fewPaths; uint64(s) >= uint64(len(more)) {
-			return false
-		}
-		paths[i] = more[s].Load()
-	}
-	return true
+	return full == 0 || t.readFull(nodes, dst, slots, &in)
 }
 
 // readFull replaces slots that are a link by those of their nodes that are in full, and of the nodes below. It returns false if
@@ -409,6 +454,15 @@ func (t *trie) remove(addr uint32, length int, shorter int, path uint32) {
 func (t *trie) setDefault(p *Path) {
 	t.reused.Add(1)
 	t.few[0].Store(p)
+	t.fewTags[0].Store(tagOf(p))
+}
+
+// tagOf returns a path's tag; p may be nil.
+func tagOf(p *Path) uint32 {
+	if p == nil {
+		return 0
+	}
+	return p.Tag()
 }
 
 // lengths are the lengths of prefixes whose slots are to be overwritten, from the least to the greatest.
@@ -544,18 +598,22 @@ func (t *trie) addPath(p *Path) uint32 {
 	}
 	if i < fewPaths {
 		t.few[i].Store(p)
+		t.fewTags[i].Store(tagOf(p))
 		return i
 	}
-	more := *t.more.Load()
+	more, tags := *t.more.Load(), *t.moreTags.Load()
 	if int(i-fewPaths) >= len(more) {
-		grown := make([]atomicPath, 2*len(more)+fewPaths)
+		grown, grownTags := make([]atomicPath, 2*len(more)+fewPaths), make([]atomic.Uint32, 2*len(more)+fewPaths)
 		for j := range more {
 			grown[j].Store(more[j].Load())
+			grownTags[j].Store(tags[j].Load())
 		}
-		more = grown
+		more, tags = grown, grownTags
 		t.more.Store(&grown)
+		t.moreTags.Store(&grownTags)
 	}
 	more[i-fewPaths].Store(p)
+	tags[i-fewPaths].Store(tagOf(p))
 	return i
 }
 

@@ -93,18 +93,22 @@ func TestABurstIsReadAtOnce(t *testing.T) {
 				tr.addPath(&Path{})
 			}
 			for length := 1; length <= c.length; length++ {
-				tr.insert(10<<24|0x010203>>(32-length)<<(32-length), length, tr.addPath(&Path{}), true)
+				tr.insert(10<<24|0x010203>>(32-length)<<(32-length), length, tr.addPath(&Path{tag: uint32(length)}), true)
 			}
 			dst, paths := make([]uint32, burst), make([]*Path, burst)
 			for i := range dst {
 				dst[i] = 10<<24 | 0x010203 ^ 1<<(i%32)
 			}
+			tags := make([]uint32, burst)
 			require.Equal(t, c.want, tr.lookupBurst(dst, paths))
+			require.Equal(t, c.want, tr.tagsOfBurst(dst, tags))
 			if !c.want {
 				tr.lookupAll(dst, paths)
+				tr.lookupTags(dst, tags)
 			}
 			for i, d := range dst {
 				require.Same(t, tr.lookup(d), paths[i], "%x", d)
+				require.Equal(t, tagOf(paths[i]), tags[i], "%x", d)
 			}
 		})
 	}
@@ -155,6 +159,7 @@ func TestABurstThatIsSentNowhere(t *testing.T) {
 			require.Same(t, tr.path(1), paths[0])
 			change(&tr)
 			assert.False(t, tr.lookupBurst(dst, paths))
+			assert.False(t, tr.tagsOfBurst(dst, make([]uint32, 1)))
 		})
 	}
 }

@@ -133,52 +133,65 @@ func (c *DecapConfig) check() error {
 // frame shorter than the header it announces. Fragments are refused with [ErrFragment]. IPv4 options, VLAN tags, bytes
 // behind the declared length and any source port are accepted, and inner frames of every kind. It allocates nothing.
 func (d *Decapsulator) Decapsulate(b *packet.Buffer) (Info, error) {
-	end, usual := d.Inner(b.Bytes())
-	if !usual {
+	whole := b.Bytes()
+	p := d.outer(whole)
+	if p == nil {
 		return d.general(b)
 	}
-	const w = ipv4.HeaderLen + udp.HeaderLen // VXLAN header
-	p := (*[need]byte)(b.Bytes()[d.frame:])
-	info := Info{
-		header: binary.BigEndian.Uint64(p[w:]), src: binary.BigEndian.Uint32(p[12:]), dst: binary.BigEndian.Uint32(p[16:]),
+	w0, w1, w2 := binary.BigEndian.Uint64(p[0:]), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	w3, w4, w5 := binary.BigEndian.Uint64(p[24:]), binary.BigEndian.Uint64(p[32:]), binary.BigEndian.Uint64(p[42:])
+	if d.odd(w0, w1, w2, w3, w4, w5) != 0 || !lengthsOK(w0, w3, len(whole)-d.frame) || !checksum.OK20(w0, w1, uint32(w2>>32)) {
+		return d.general(b)
 	}
+	info := Info{header: bitI | w4>>32, src: uint32(w1), dst: uint32(w2 >> 32)}
+	end := d.frame + ipv4.HeaderLen + int(w3>>48)
 	if d.selective {
 		return d.stripIfKnown(b, info, end)
 	}
 	return info, b.Strip(d.frame+OverheadIP, end)
 }
 
-// need is the length of the headers of a usual packet, from the outer IPv4 header to the inner one.
-const need = OverheadIP + ethernet.HeaderLen + ipv4.HeaderLen
-
 // Inner returns where the inner frame of a usual packet ends, which starts [Overhead] bytes from its front, or [OverheadIP] if the
 // packets are raw: all that [Decapsulator.Decapsulate] checks is in order, but for peers and VNIs, and there is no VLAN tag, no
 // option, no UDP checksum, no reserved bit and no congestion mark to see to. It reports false for others, good or bad.
 func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
-	const (
-		u     = ipv4.HeaderLen    // UDP header
-		v     = u + udp.HeaderLen // VXLAN header
-		inner = v + HeaderLen     // inner frame
-	)
-	if len(packet) < d.frame+need {
+	p := d.outer(packet)
+	if p == nil {
 		return 0, false
 	}
-	var p *[need]byte // from the outer IPv4 header on
-	if d.frame == 0 {
-		p = (*[need]byte)(packet)
-	} else {
-		q := (*[ethernet.HeaderLen + need]byte)(packet)
-		if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
-			return 0, false
-		}
-		p = (*[need]byte)(q[ethernet.HeaderLen:])
+	w0, w1, w2 := binary.BigEndian.Uint64(p[0:]), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	w3, w4, w5 := binary.BigEndian.Uint64(p[24:]), binary.BigEndian.Uint64(p[32:]), binary.BigEndian.Uint64(p[42:])
+	usual = d.odd(w0, w1, w2, w3, w4, w5) == 0 && lengthsOK(w0, w3, len(packet)-d.frame) && checksum.OK20(w0, w1, uint32(w2>>32))
+	return d.frame + ipv4.HeaderLen + int(w3>>48), usual
+}
+
+// need is the length of the headers of a usual packet, from the outer IPv4 header to the inner one. Looked at are the words at these
+// bytes of it, each of eight bytes:
+//
+//	0, 8  the outer IPv4 header, but for
+//	16    its destination; UDP ports
+//	24    UDP length and checksum; first half of the VXLAN header
+//	32    VNI; first half of the inner destination address
+//	42    inner source address and EtherType
+const need = OverheadIP + ethernet.HeaderLen + ipv4.HeaderLen
+
+// outer returns a packet's headers, nil if they are shorter than usual, or not IPv4.
+func (d *Decapsulator) outer(packet []byte) *[need]byte {
+	if len(packet) < d.frame+need {
+		return nil
 	}
-	w0 := binary.BigEndian.Uint64(p[0:])
-	w1 := binary.BigEndian.Uint64(p[8:])
-	w2 := binary.BigEndian.Uint64(p[u-4:])     // outer destination, UDP ports
-	w3 := binary.BigEndian.Uint64(p[u+4:])     // UDP length and checksum, first half of the VXLAN header
-	w4 := binary.BigEndian.Uint64(p[v+4:])     // VNI, first half of the inner destination address
-	w5 := binary.BigEndian.Uint64(p[inner+6:]) // inner source address and EtherType
+	if d.frame == 0 {
+		return (*[need]byte)(packet)
+	}
+	q := (*[ethernet.HeaderLen + need]byte)(packet)
+	if binary.BigEndian.Uint16(q[ethernet.HeaderLen-2:]) != ethernet.TypeIPv4 {
+		return nil
+	}
+	return (*[need]byte)(q[ethernet.HeaderLen:])
+}
+
+// odd returns bits of the words that differ from what they are in a usual packet, 0 if none does.
+func (d *Decapsulator) odd(w0, w1, w2, w3, w4, w5 uint64) uint64 {
 	const (
 		mask0 = 0xff03_0000_0000_3fff // version, IHL, congestion mark, MF and fragment offset
 		want0 = 0x4500_0000_0000_0000
@@ -188,12 +201,17 @@ func (d *Decapsulator) Inner(packet []byte) (end int, usual bool) {
 		want3 = bitI >> 32
 		mask4 = 0x0000_00ff_0000_0000 // last reserved byte
 	)
-	odd := (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2^d.wantPort)&d.maskPort | (w3&mask3 ^ want3) |
+	if w5>>16 == d.localMAC {
+		return 1
+	}
+	return (w0&mask0 ^ want0) | (w1&mask1 ^ want1) | (w2^d.wantPort)&d.maskPort | (w3&mask3 ^ want3) |
 		w4&mask4 | uint64(uint16(w5)^ethernet.TypeIPv4)
+}
+
+// lengthsOK reports whether the lengths that the headers say fit into each other, and into the bytes that there are.
+func lengthsOK(w0, w3 uint64, have int) bool {
 	total, udpLen := int(uint16(w0>>32)), int(w3>>48)
-	usual = odd == 0 && total <= len(packet)-d.frame && udpLen <= total-ipv4.HeaderLen && udpLen >= need-ipv4.HeaderLen &&
-		w5>>16 != d.localMAC && checksum.OK20(w0, w1, uint32(w2>>32))
-	return d.frame + ipv4.HeaderLen + udpLen, usual
+	return total <= have && udpLen <= total-ipv4.HeaderLen && udpLen >= need-ipv4.HeaderLen
 }
 
 // stripIfKnown is the end of Decapsulate where peers or VNIs are configured.

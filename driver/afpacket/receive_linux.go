@@ -3,11 +3,8 @@ package afpacket
 // Receiving: frames are copied from the ring into buffers. The ring is the kernel's and ours by turns, slot by slot.
 
 import (
-	"encoding/binary"
 	"errors"
-	"math"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +24,7 @@ import (
 // queue is a socket to receive by and one to send by. It implements [driver.Queue].
 type queue struct {
 	d    *Driver
-	wake *os.File // an eventfd: something else than frames has happened
+	bell bell
 	in   input
 	out  output
 
@@ -40,32 +37,30 @@ type queue struct {
 	received, sent count.Packets
 }
 
-// input is what Receive works with; its lock is held by the one that runs.
+// input is what Receive works with; its lock is held by the one that runs, not while he waits.
 type input struct {
-	mu    sync.Mutex
-	rx    *rx
-	wake  int32 // the descriptor of queue.wake
-	long  *sockets.Batch
-	vnet  [vnethdr.Len]byte
-	polls [2]unix.PollFd
-	pace  pace
+	mu   sync.Mutex
+	rx   *rx
+	long *sockets.Batch
+	vnet [vnethdr.Len]byte
+	pace pace
+	rung atomic.Bool // the bell may have rung, and is to be disarmed
 }
 
 // newQueue opens the sockets of a queue.
 func newQueue(d *Driver, mtu int) (*queue, error) {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // blocking, so that os.File leaves it to us to wait for it
-	if err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	q := &queue{d: d, wake: os.NewFile(uintptr(wake), "eventfd")}
-	q.in.wake = int32(wake)
+	q := &queue{d: d}
 	q.in.long = sockets.NewGather(1, 2, false, 0)
-	if q.in.rx, err = openRX(d.conf.Slots, mtu, d.filter); err != nil {
-		_ = q.wake.Close()
+	if err := q.bell.open(); err != nil {
 		return nil, err
 	}
-	if err := q.out.open(); err != nil {
-		_ = q.wake.Close()
+	var err error
+	if q.in.rx, err = openRX(d.conf.Slots, mtu, d.filter); err != nil {
+		q.bell.close()
+		return nil, err
+	}
+	if err := errors.Join(q.bell.add(q.in.rx.fd), q.out.open()); err != nil {
+		q.bell.close()
 		q.in.rx.close()
 		return nil, err
 	}
@@ -110,6 +105,10 @@ func (q *queue) replace(mtu int) error {
 		if err != nil {
 			return err
 		}
+		if err := q.bell.add(r.fd); err != nil {
+			r.close()
+			return err
+		}
 		q.life.Lock()
 		defer q.life.Unlock()
 		if q.next != nil {
@@ -117,68 +116,83 @@ func (q *queue) replace(mtu int) error {
 		}
 		q.next = r
 		q.news.Store(true)
-		q.rouse()
+		q.bell.ring()
 		return nil
 	})
-}
-
-// rouse makes Receive look again.
-func (q *queue) rouse() {
-	_, _ = q.wake.Write(binary.NativeEndian.AppendUint64(nil, 1))
 }
 
 // Interrupt implements [driver.Queue].
 func (q *queue) Interrupt() {
 	q.interrupted.Store(true)
-	q.rouse()
+	q.bell.ring()
 }
 
 // close ends the queue when the driver is marked as closed.
 func (q *queue) close() {
-	q.rouse()
 	q.out.close()
 	q.in.mu.Lock()
 	defer q.in.mu.Unlock()
+	q.bell.close()
 	q.adopt()
 	q.life.Lock()
 	defer q.life.Unlock()
 	q.received.Dropped.Add(q.in.rx.drops())
 	q.in.rx.close()
 	q.in.rx = nil
-	_ = q.wake.Close()
 }
 
 // Receive implements [driver.Queue].
 func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
-	q.in.mu.Lock()
-	defer q.in.mu.Unlock()
+	n, err := q.receive(batch)
+	if n > 0 || err != nil || wait == 0 || len(batch) == 0 {
+		return n, err
+	}
 	var end time.Time
-	for first := true; ; first = false {
-		if q.d.closed.Load() {
-			return 0, net.ErrClosed
-		}
-		q.adopt()
-		if n := q.take(batch); n > 0 || wait == 0 || len(batch) == 0 {
-			q.in.pace.count(n)
-			return n, nil
-		}
-		if q.interrupted.Swap(false) {
-			return 0, nil
-		}
+	if wait > 0 {
+		end = time.Now().Add(wait)
+	}
+	for n == 0 && err == nil && !q.interrupted.Swap(false) {
 		left := wait
 		if wait > 0 {
-			now := time.Now()
-			if first {
-				end = now.Add(wait)
-			}
-			if left = end.Sub(now); left <= 0 {
-				return 0, nil
+			if left = time.Until(end); left <= 0 {
+				break
 			}
 		}
-		if err := q.await(left); err != nil {
-			return 0, err
+		if err = q.await(left); err == nil {
+			n, err = q.receive(batch)
 		}
 	}
+	return n, err
+}
+
+// receive is Receive with no wait.
+func (q *queue) receive(batch []*packet.Buffer) (int, error) {
+	q.in.mu.Lock()
+	defer q.in.mu.Unlock()
+	if q.d.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	q.adopt()
+	fault := q.in.rung.Load() && q.in.rung.Swap(false) && q.bell.disarm(q.in.rx.fd)
+	n := q.take(batch)
+	q.in.pace.count(n)
+	if fault && n == 0 {
+		return 0, q.fault()
+	}
+	return n, nil
+}
+
+// Wait implements [driver.Queue].
+func (q *queue) Wait(d time.Duration) error {
+	if q.d.closed.Load() {
+		return net.ErrClosed
+	}
+	if d == 0 || q.interrupted.Swap(false) {
+		return nil
+	}
+	err := q.await(d)
+	q.interrupted.Store(false)
+	return err
 }
 
 // adopt goes over to another socket if there is one.
@@ -310,26 +324,39 @@ func tagOf(h *unix.Tpacket2Hdr) ethernet.Tag {
 
 // await waits until there may be frames, or something else has happened, or the time is over.
 func (q *queue) await(wait time.Duration) error {
-	in := &q.in
-	in.polls = [2]unix.PollFd{{Fd: in.wake, Events: unix.POLLIN}, {Fd: int32(in.rx.fd), Events: unix.POLLIN}}
-	polls := in.polls[:]
-	if in.pace.fast(time.Now()) {
-		polls = polls[:1]
-		if wait < 0 || wait > nap {
-			wait = nap
-		}
-	}
-	if err := poll(polls, wait); err != nil {
+	ready, hasty, err := q.prepare()
+	switch {
+	case ready || err != nil:
 		return err
+	case hasty:
+		return doze(wait)
 	}
-	if in.polls[0].Revents != 0 {
-		var count [8]byte
-		_, _ = unix.Read(int(in.wake), count[:])
+	err = q.bell.wait(wait)
+	q.in.rung.Store(true)
+	return err
+}
+
+// prepare has the bell ring for the next frame. It reports ready if there is one already, and hasty if they come too fast to ring for
+// each.
+func (q *queue) prepare() (ready, hasty bool, err error) {
+	q.in.mu.Lock()
+	defer q.in.mu.Unlock()
+	if q.d.closed.Load() {
+		return false, false, net.ErrClosed
 	}
-	if in.polls[1].Revents&unix.POLLERR == 0 {
-		return nil
+	q.adopt()
+	if q.in.rx.ready(1) > 0 {
+		return true, false, nil
 	}
-	errno, err := unix.GetsockoptInt(in.rx.fd, unix.SOL_SOCKET, unix.SO_ERROR) // which clears it
+	if q.in.pace.fast(time.Now()) {
+		return false, true, nil
+	}
+	return false, false, q.bell.arm(q.in.rx.fd)
+}
+
+// fault returns what has gone wrong with the socket.
+func (q *queue) fault() error {
+	errno, err := unix.GetsockoptInt(q.in.rx.fd, unix.SOL_SOCKET, unix.SO_ERROR) // which clears it
 	switch {
 	case err != nil:
 		return err
@@ -344,14 +371,18 @@ func (q *queue) await(wait time.Duration) error {
 	return nil
 }
 
-// poll is ppoll(2); a negative wait knows no end.
-func poll(fds []unix.PollFd, wait time.Duration) error {
-	var limit *unix.Timespec
-	if wait >= 0 {
-		t := unix.NsecToTimespec(int64(min(wait, math.MaxInt32*time.Second)))
-		limit = &t
+// doze waits for a moment.
+func doze(wait time.Duration) error {
+	if wait < 0 || wait > nap {
+		wait = nap
 	}
-	_, err := unix.Ppoll(fds, limit, nil)
+	return poll(nil, wait)
+}
+
+// poll is ppoll(2).
+func poll(fds []unix.PollFd, wait time.Duration) error {
+	limit := unix.NsecToTimespec(int64(wait))
+	_, err := unix.Ppoll(fds, &limit, nil)
 	if errors.Is(err, unix.EINTR) {
 		return nil
 	}

@@ -172,7 +172,9 @@ func Run(t *testing.T, h Harness) {
 	t.Run(leaksName, func(t *testing.T) { leaks(t, h) })
 }
 
-func allRules() []rule { return slices.Concat(driverRules, receiveRules, sendRules, metadataRules) }
+func allRules() []rule {
+	return slices.Concat(driverRules, receiveRules, waitRules, sendRules, metadataRules)
+}
 
 // check checks one rule on a driver of its own.
 func check(t *testing.T, h Harness, r rule) {

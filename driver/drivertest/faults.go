@@ -286,6 +286,13 @@ func (q *faultyQueue) Interrupt() {
 	q.inner.Interrupt()
 }
 
+// Wait implements [driver.Queue].
+func (q *faultyQueue) Wait(d time.Duration) error {
+	err := q.inner.Wait(shorter(d, q.anyLate()))
+	q.interrupted.Store(false)
+	return err
+}
+
 // Receive implements [driver.Queue].
 func (q *faultyQueue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
 	if len(batch) == 0 {

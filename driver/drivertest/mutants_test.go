@@ -49,7 +49,7 @@ var errHarm = errors.New("broken on purpose")
 var offloads = memory.Config{A: memory.End{Offloads: everything}, B: memory.End{Offloads: everything}}
 
 func mutants() []mutant {
-	return slices.Concat(driverMutants, receiveMutants, sendMutants, metadataMutants)
+	return slices.Concat(driverMutants, receiveMutants, waitMutants, sendMutants, metadataMutants)
 }
 
 var driverMutants = []mutant{
@@ -355,6 +355,109 @@ var receiveMutants = []mutant{
 	}},
 }
 
+var waitMutants = []mutant{
+	{name: "sleeps through", rule: "Wait ends when a packet comes and leaves it to Receive", says: "has not returned for a packet", harm: func(f *fake) {
+		forever := make(chan struct{})
+		f.wait = func(driver.Queue, time.Duration) error { <-forever; return nil }
+	}},
+	{name: "takes the packet", rule: "Wait ends when a packet comes and leaves it to Receive", says: "or there was none behind it", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			b := make([]*packet.Buffer, 1)
+			n, err := q.Receive(b, d)
+			packet.FreeBatch(b[:n])
+			return err
+		}
+	}},
+	{name: "sees only what comes", rule: "Wait ends at once while there are packets", says: "has not returned for a packet", harm: func(f *fake) {
+		forever := make(chan struct{})
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			const instant = 10 * time.Millisecond
+			start := time.Now()
+			err := q.Wait(instant)
+			if err == nil && time.Since(start) < instant {
+				<-forever
+			}
+			return q.Wait(d)
+		}
+	}},
+	{name: "knows no end", rule: "Wait waits no longer than told", says: "has not returned", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, _ time.Duration) error { return q.Wait(driver.Forever) }
+	}},
+	{name: "the end is an error", rule: "Wait waits no longer than told", says: "i/o timeout", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			start := time.Now()
+			err := q.Wait(d)
+			if err == nil && time.Since(start) >= d {
+				err = os.ErrDeadlineExceeded
+			}
+			return err
+		}
+	}},
+	{name: "does not wait", rule: "Wait does wait", says: "though there are no packets", harm: func(f *fake) {
+		f.wait = func(driver.Queue, time.Duration) error { return nil }
+	}},
+	{name: "keeps others out", rule: "Wait lets another goroutine receive", says: "has not returned", harm: func(f *fake) {
+		var mu sync.Mutex
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return q.Wait(d)
+		}
+		f.receive = func(q driver.Queue, b []*packet.Buffer, wait time.Duration) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return q.Receive(b, wait)
+		}
+	}},
+	{name: "allocates", rule: "Wait allocates nothing", says: "Wait allocates", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			f.sink.Store(new(int64))
+			return q.Wait(d)
+		}
+	}},
+	{name: "cannot be interrupted", rule: "Interrupt ends the Wait", says: "has not returned", harm: func(f *fake) {
+		f.interrupt = func(driver.Queue) {}
+	}},
+	{name: "Interrupt is an error", rule: "Interrupt ends the Wait", says: "broken on purpose", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			if err := q.Wait(d); err != nil {
+				return err
+			}
+			return errHarm
+		}
+	}},
+	{name: "polling takes the Interrupt", rule: "Interrupt ends the next Wait, whatever was received before", says: "has not returned", harm: func(f *fake) {
+		f.receive = func(q driver.Queue, b []*packet.Buffer, wait time.Duration) (int, error) {
+			return q.Receive(b, max(wait, time.Nanosecond))
+		}
+	}},
+	{name: "waits on", rule: "Close ends the Wait", says: "has not returned", harm: func(f *fake) {
+		forever := make(chan struct{})
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			if q.Wait(d) != nil {
+				<-forever
+			}
+			return nil
+		}
+	}},
+	{name: "ends with EOF", rule: "Close ends the Wait", says: "want net.ErrClosed", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			if q.Wait(d) != nil {
+				return io.EOF
+			}
+			return nil
+		}
+	}},
+	{name: "forgets that it was closed", rule: "Close ends the Wait", says: "Wait that does not wait", harm: func(f *fake) {
+		f.wait = func(q driver.Queue, d time.Duration) error {
+			if d == 0 {
+				return nil
+			}
+			return q.Wait(d)
+		}
+	}},
+}
+
 var sendMutants = []mutant{
 	{name: "Send turns the order round", rule: "Send takes batches of any length in order", says: "arrived behind", harm: sendOf(func(q driver.Queue, b []*packet.Buffer) error {
 		slices.Reverse(b)
@@ -598,6 +701,7 @@ type fake struct {
 	close     func() error
 	receive   func(q driver.Queue, batch []*packet.Buffer, wait time.Duration) (int, error)
 	send      func(q driver.Queue, batch []*packet.Buffer) error
+	wait      func(q driver.Queue, d time.Duration) error
 	interrupt func(q driver.Queue)
 }
 
@@ -606,6 +710,7 @@ func newFake(d driver.Driver, pool *packet.Pool, harm func(*fake)) *fake {
 		Driver: d, pool: pool, link: d.Link, changed: d.Changed, stats: d.Stats, close: d.Close,
 		receive:   driver.Queue.Receive,
 		send:      driver.Queue.Send,
+		wait:      driver.Queue.Wait,
 		interrupt: driver.Queue.Interrupt,
 	}
 	for _, q := range d.Queues() {
@@ -634,6 +739,7 @@ func (q *fakeQueue) Receive(batch []*packet.Buffer, wait time.Duration) (int, er
 }
 
 func (q *fakeQueue) Send(batch []*packet.Buffer) error { return q.fake.send(q.Queue, batch) }
+func (q *fakeQueue) Wait(d time.Duration) error        { return q.fake.wait(q.Queue, d) }
 func (q *fakeQueue) Interrupt()                        { q.fake.interrupt(q.Queue) }
 
 // harness makes pairs of a mutant.

@@ -38,6 +38,9 @@ func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 	return q.rx.Receive(batch, wait)
 }
 
+// Wait implements [driver.Queue].
+func (q *queue) Wait(d time.Duration) error { return q.rx.Wait(d) }
+
 // Fails implements [ipsocket.Unpacker]. The error may be an ICMP error's, which is in the queue.
 func (r *receiver) Fails(errno unix.Errno) bool {
 	r.faulty.Store(true)

@@ -3,9 +3,7 @@ package runner
 // A driver at a port: its goroutines, and how the port follows the driver's link.
 
 import (
-	"errors"
-	"io"
-	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +23,8 @@ type binding struct {
 	sending sync.RWMutex // held by who sends; leave waits for them
 	gone    bool
 
-	workers []*worker // of the queues, while it runs
+	lanes   []*lane   // the queues, while it runs
+	workers []*worker // of each
 	stopped atomic.Bool
 	stop    chan struct{}
 	all     sync.WaitGroup
@@ -51,57 +50,38 @@ func (r *Runner) startPort(b *binding) {
 	for _, q := range b.queues {
 		w := r.newWorker()
 		b.workers = append(b.workers, w)
-		b.all.Go(func() { b.receive(q, w) })
+		b.lanes = append(b.lanes, &lane{b: b, queue: q, number: w.number})
+	}
+	lanes := slices.Concat(*r.lanes.Load(), b.lanes)
+	r.lanes.Store(&lanes)
+	for i, l := range b.lanes {
+		b.all.Go(func() { l.run(b.workers[i]) })
 	}
 	if changed := b.driver.Changed(); changed != nil {
 		b.all.Go(func() { b.watch(changed, b.stop) })
 	}
 }
 
-// stopPort ends a binding's goroutines, after the burst that they have in hand; r.mu is held.
+// stopPort ends a binding's goroutines, after the burst that they have in hand, and waits for that of others which poll its queues;
+// r.mu is held.
 func (r *Runner) stopPort(b *binding) {
 	if b == nil || b.stop == nil {
 		return
 	}
 	b.stopped.Store(true)
 	close(b.stop)
+	lanes := slices.DeleteFunc(slices.Clone(*r.lanes.Load()), func(l *lane) bool { return l.b == b })
+	r.lanes.Store(&lanes)
 	for _, q := range b.queues {
 		q.Interrupt()
 	}
 	b.all.Wait()
+	for _, l := range b.lanes {
+		l.end()
+	}
 	b.stop = nil
 	r.idle = append(r.idle, b.workers...)
-	b.workers = nil
-}
-
-// receive forwards what a queue receives.
-func (b *binding) receive(q driver.Queue, w *worker) {
-	batch := make([]*packet.Buffer, b.r.config.Batch)
-	tick := tickAfter{r: b.r}
-	var backoff, last time.Duration
-	for !b.stopped.Load() {
-		wait := tick.wait()
-		if poll := b.r.config.Poll; poll < 0 || poll > 0 && b.r.Now()-last < poll {
-			wait = 0
-		}
-		n, err := q.Receive(batch, wait)
-		if n > 0 {
-			last = b.r.Now()
-			w.Process(b.port, batch[:n], last)
-			backoff = 0
-		}
-		tick.received(n > 0)
-		if err != nil {
-			b.failed(err)
-			if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
-				tick.ask()
-				return
-			}
-			backoff = min(max(2*backoff, time.Millisecond), maxBackoff)
-			b.pause(backoff)
-		}
-	}
-	tick.ask()
+	b.workers, b.lanes = nil, nil
 }
 
 // tickAfter asks for Tick after packets: when none has come for tickEvery, or they have been coming for so long. To wake the goroutine

@@ -66,7 +66,8 @@ func newTrouble(t *testing.T, seed uint64) *trouble {
 	require.NoError(t, err)
 	_, err = e.AddBridge(engine.Bridge{Link: engine.Link{Name: "bridge", Up: true}})
 	require.NoError(t, err)
-	x.rig = &rig{Runner: runner.New(e, runner.Config{}), t: t}
+	polls := []time.Duration{0, runner.PollNever, time.Hour, runner.PollAlways}
+	x.rig = &rig{Runner: runner.New(e, runner.Config{Poll: polls[seed%uint64(len(polls))]}), t: t}
 	t.Cleanup(x.close)
 	const stations = 3
 	for i := range stations {

@@ -63,12 +63,17 @@ func newRig(t *testing.T, c runner.Config, stations, queues int) *rig {
 
 // attach adds a station.
 func (r *rig) attach(queues int) *station {
+	near, far, err := memory.NewPair(memory.Config{A: memory.End{Queues: queues}, B: memory.End{Queues: 1}})
+	require.NoError(r.t, err)
+	return r.attachDriver(near, far)
+}
+
+// attachDriver adds a station at one end of a wire, with a driver for the engine at the other.
+func (r *rig) attachDriver(near driver.Driver, far *memory.Driver) *station {
 	n := len(r.stations)
-	near, far, err := memory.NewPair(memory.Config{A: memory.End{Name: fmt.Sprintf("p%d", n), Queues: queues}, B: memory.End{Queues: 1}})
+	name := fmt.Sprintf("p%d", n)
+	port, err := r.Attach(near, engine.Port{Link: engine.Link{Name: name, Up: true}})
 	require.NoError(r.t, err)
-	port, err := r.Attach(near, engine.Port{Link: engine.Link{Up: true}})
-	require.NoError(r.t, err)
-	name := r.Engine().Name(port)
 	require.NoError(r.t, r.Engine().SetMaster(name, "bridge"))
 	s := &station{Driver: far, port: port, mac: ethernet.MAC{2, 0, 0, 0, 0, byte(n + 1)}}
 	require.NoError(r.t, r.Engine().AddFDB(engine.FDBEntry{MAC: s.mac, Dev: name, Master: true}))
@@ -150,9 +155,11 @@ func TestForwards(t *testing.T) {
 		config runner.Config
 		queues int
 	}{
-		"waiting":          {queues: 1},
-		"polling":          {runner.Config{Poll: -1}, 1},
+		"default":          {queues: 1},
+		"polling":          {runner.Config{Poll: runner.PollAlways}, 1},
 		"polling a moment": {runner.Config{Poll: time.Millisecond}, 1},
+		"polling on":       {runner.Config{Poll: time.Hour}, 2},
+		"never polling":    {runner.Config{Poll: runner.PollNever}, 1},
 		"several queues":   {queues: 3},
 		"one by one":       {runner.Config{Batch: 1}, 1},
 	} {

@@ -37,8 +37,8 @@ var (
 type queue struct {
 	d    *Driver
 	port atomic.Pointer[port]
-	lost *port         // whose end Receive has reported
-	wake chan struct{} // interrupts the wait for another port
+	lost atomic.Pointer[port] // whose end Receive has reported
+	wake chan struct{}        // interrupts the wait for another port
 
 	received, sent count.Packets
 }
@@ -94,64 +94,99 @@ func setIovec(v *unix.Iovec, b []byte) {
 
 // Receive implements [driver.Queue].
 func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
+	n, err := q.receive(batch)
+	if n > 0 || err != nil || wait == 0 || len(batch) == 0 {
+		return n, err
+	}
+	var end time.Time
+	if wait > 0 {
+		end = time.Now().Add(wait)
+	}
+	for more := true; more && n == 0 && err == nil; {
+		if more, err = q.wait(wait); err != nil {
+			return 0, err
+		}
+		n, err = q.receive(batch)
+		if wait > 0 { // all that comes may be unusable
+			wait = max(0, time.Until(end))
+			more = more && wait > 0
+		}
+	}
+	return n, err
+}
+
+// receive is Receive with no wait.
+func (q *queue) receive(batch []*packet.Buffer) (int, error) {
 	if len(batch) == 0 {
 		return 0, nil
 	}
 	p := q.port.Load()
-	if p != q.lost {
-		n, err := p.receive(batch, wait)
-		switch {
-		case q.d.closed.Load():
-			return n, closedUnless(n)
-		case errors.Is(err, net.ErrClosed): // there is another port
-		case errors.Is(err, ErrGone):
-			q.lost = p
-			return n, err
-		default:
-			return n, err
-		}
+	if p == q.lost.Load() {
+		return 0, closedIf(q.d.closed.Load())
 	}
-	return q.receiveAgain(p, batch, wait)
+	n, err := p.receive(batch)
+	switch {
+	case n > 0:
+		return n, nil
+	case q.d.closed.Load():
+		return 0, net.ErrClosed
+	case errors.Is(err, net.ErrClosed): // there is another port
+		return 0, nil
+	case errors.Is(err, ErrGone):
+		q.lost.Store(p)
+	}
+	return 0, err
 }
 
-// closedUnless returns net.ErrClosed, unless there are packets to be returned before.
-func closedUnless(n int) error {
-	if n > 0 {
-		return nil
+func closedIf(closed bool) error {
+	if closed {
+		return net.ErrClosed
 	}
-	return net.ErrClosed
+	return nil
 }
 
-// receiveAgain is Receive when the device of a port is gone: it waits for another one.
-func (q *queue) receiveAgain(old *port, batch []*packet.Buffer, wait time.Duration) (int, error) {
+// Wait implements [driver.Queue].
+func (q *queue) Wait(d time.Duration) error {
+	_, err := q.wait(d)
+	return err
+}
+
+// wait waits until there may be something to receive, and reports false if the time is over or it was interrupted. The error is
+// net.ErrClosed.
+func (q *queue) wait(d time.Duration) (bool, error) {
+	if d == 0 {
+		return false, closedIf(q.d.closed.Load())
+	}
+	p := q.port.Load()
+	if p == q.lost.Load() {
+		return q.waitForPort(p, d)
+	}
+	more, err := p.conn.Wait(d)
+	// Of an error the runtime's poller says no more than that waiting is of no use; whoever receives will learn why.
+	return more || err != nil, closedIf(q.d.closed.Load())
+}
+
+// waitForPort is wait when the device of a port is gone: it waits for another one.
+func (q *queue) waitForPort(old *port, d time.Duration) (bool, error) {
 	var timeout <-chan time.Time
-	begin := time.Now()
-	if wait >= 0 {
-		timer := time.NewTimer(wait)
+	if d > 0 {
+		timer := time.NewTimer(d)
 		defer timer.Stop()
 		timeout = timer.C
 	}
 	for {
 		changed := q.d.portsChanged()
-		if p := q.port.Load(); p != old {
-			if wait >= 0 {
-				wait = max(0, wait-time.Since(begin))
-			}
-			select {
-			case <-q.wake: // it was meant for the wait that is over
-				wait = 0
-			default:
-			}
-			return q.Receive(batch, wait)
+		if q.port.Load() != old {
+			return true, nil
 		}
 		select {
 		case <-changed:
 		case <-timeout:
-			return 0, nil
+			return false, nil
 		case <-q.wake:
-			return 0, nil
+			return false, nil
 		case <-q.d.done:
-			return 0, net.ErrClosed
+			return false, net.ErrClosed
 		}
 	}
 }
@@ -165,48 +200,21 @@ func (q *queue) Interrupt() {
 	q.port.Load().conn.Interrupt()
 }
 
-// receive is Receive for one port. ErrGone says that its device is gone, net.ErrClosed that it has been replaced or the driver
-// closed.
-func (p *port) receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
-	var end time.Time
-	if wait > 0 {
-		end = time.Now().Add(wait)
-	}
-	for {
-		n, ok, err := p.receiveSome(batch, wait)
-		if n > 0 || !ok || err != nil {
-			return n, err
-		}
-		// All that came was unusable, and more of it may come without end.
-		if wait > 0 {
-			wait = max(0, time.Until(end))
-		}
-		if wait == 0 || p.conn.Interrupted() {
-			return 0, nil
-		}
-	}
-}
-
-// receiveSome is receive that also returns when nothing of what came was usable. It reports false if nothing came.
-func (p *port) receiveSome(batch []*packet.Buffer, wait time.Duration) (n int, ok bool, err error) {
+// receive is Receive, with no wait, for one port. ErrGone says that its device is gone, net.ErrClosed that it has been replaced or the
+// driver closed.
+func (p *port) receive(batch []*packet.Buffer) (int, error) {
 	r := &p.rx
 	r.batch, r.n, r.err, r.bytes = batch, 0, nil, 0
-	ok, err = p.conn.Read(wait)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		// The runtime's poller says no more than that waiting is of no use; the device says why.
-		if _, again := p.conn.Read(0); again != nil || r.err != nil || r.n > 0 {
-			err = again
-		}
-	}
+	_, err := p.conn.Read(0)
 	r.batch = nil
 	if r.n > 0 {
 		p.q.received.Pass(r.n, r.bytes)
-		return r.n, true, nil
+		return r.n, nil
 	}
 	if r.err != nil {
 		err = r.err
 	}
-	return 0, ok, err
+	return 0, err
 }
 
 // read fills the batch with what there is, and looks at twice as many packets at most.
@@ -215,7 +223,7 @@ func (p *port) read(fd uintptr) bool {
 	defer p.release()
 	for looked := 0; r.n < len(r.batch) && looked < 2*len(r.batch); looked++ {
 		p.prepare()
-		n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov)), uintptr(len(r.iov)))
+		n, _, errno := unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov)), uintptr(len(r.iov)))
 		switch errno {
 		case 0:
 			p.take(int(n))
@@ -381,7 +389,7 @@ func (p *port) write(fd uintptr) bool {
 			continue
 		}
 		setIovec(&t.iov[1], b.Bytes())
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.iov)), uintptr(len(t.iov)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.iov)), uintptr(len(t.iov)))
 		switch errno {
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:

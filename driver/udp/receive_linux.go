@@ -59,6 +59,9 @@ func (q *queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error)
 	return q.rx.Receive(batch, wait)
 }
 
+// Wait implements [driver.Queue].
+func (q *queue) Wait(d time.Duration) error { return q.rx.Wait(d) }
+
 // Fails implements [ipsocket.Unpacker].
 func (r *receiver) Fails(unix.Errno) bool { return true }
 

@@ -13,13 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a non-blocking descriptor. One goroutine at a time may read and one write.
+// Conn is a non-blocking descriptor. One goroutine at a time may read, one wait, and one write; but who waits must not be beside a Read
+// that waits as well.
 type Conn struct {
 	file        *os.File
 	raw         syscall.RawConn
 	read, write half
+	wait        waiter
 	interrupted atomic.Bool
 	closed      atomic.Bool
+}
+
+// waiter is of the one who waits: ready is called with the descriptor when he begins, and reports true if he need not; woken when he
+// has been woken.
+type waiter struct {
+	ready func(fd uintptr) bool
+	woken bool
+	polls [1]unix.PollFd
 }
 
 // half is one direction: try is called with the descriptor, and reports false if it would have to wait.
@@ -42,6 +52,7 @@ func New(fd int, name string, read, write func(fd uintptr) bool) (*Conn, error) 
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	c := &Conn{file: os.NewFile(uintptr(fd), name), read: newHalf(read), write: newHalf(write)}
+	c.wait.ready = c.ready
 	var err error
 	if c.raw, err = c.file.SyscallConn(); err != nil {
 		_ = c.file.Close()
@@ -79,15 +90,40 @@ func (c *Conn) Read(wait time.Duration) (bool, error) {
 	return err == nil, c.fault(err)
 }
 
-// Interrupt ends the Read that waits, or the next one that would.
+// Wait waits until there may be something to read, for a negative time without end. It reports false if the time is over or it was
+// interrupted. The error is net.ErrClosed, or says that there is no waiting for what the descriptor is of, and Read may say why.
+func (c *Conn) Wait(wait time.Duration) (bool, error) {
+	if err := c.file.SetReadDeadline(deadline(wait)); err != nil {
+		return false, c.fault(err)
+	}
+	if c.interrupted.Swap(false) {
+		return false, nil
+	}
+	c.wait.woken = false
+	err := c.raw.Read(c.wait.ready)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.interrupted.Store(false)
+		return false, nil
+	}
+	return err == nil, c.fault(err)
+}
+
+// ready is called at the start of a wait, and when that is over.
+func (c *Conn) ready(fd uintptr) bool {
+	if c.wait.woken {
+		return true
+	}
+	c.wait.woken = true
+	c.wait.polls[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	n, err := unix.Poll(c.wait.polls[:], 0)
+	return n != 0 || err != nil // EINTR: who reads will see
+}
+
+// Interrupt ends the Read or Wait that waits, or the next one that would.
 func (c *Conn) Interrupt() {
 	c.interrupted.Store(true)
 	_ = c.file.SetReadDeadline(time.Unix(1, 0)) // fails if it is closed, which ends reads anyhow
 }
-
-// Interrupted reports whether Interrupt was called since the last Read that it ended, and makes up for that Read: it is for readers that
-// read on, as all they found was of no use.
-func (c *Conn) Interrupted() bool { return c.interrupted.Swap(false) }
 
 // Write is Read for the write function.
 func (c *Conn) Write(wait time.Duration) (bool, error) {

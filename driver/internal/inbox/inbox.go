@@ -1,5 +1,5 @@
 // Package inbox is the receiving half of drivers whose packets come from within the program: a bounded ring of buffers that any
-// goroutine puts into and one takes from, waiting as driver.Queue's Receive does.
+// goroutine puts into and one takes from, waiting as driver.Queue's Receive does; or one takes while another one waits.
 package inbox
 
 import (
@@ -10,17 +10,18 @@ import (
 	"github.com/culvert-net/culvert/packet"
 )
 
-// Queue is a ring of buffers. Buffers in it are its own. Receive is for one goroutine at a time, everything else for any.
+// Queue is a ring of buffers. Buffers in it are its own. Receive and Wait are each for one goroutine at a time, and only one of them may
+// wait; everything else is for any.
 type Queue struct {
-	wake  chan struct{} // has an element if Receive is to look again
-	timer *time.Timer   // of the one who receives; made when it first waits
+	wake  chan struct{} // has an element if who waits is to look again
+	timer *time.Timer   // of the one who waits; made when it first does
 
 	mu          sync.Mutex
 	room        sync.Cond // for those who wait in PutWait
 	putters     int       // how many those are
 	ring        []*packet.Buffer
 	first, n    int
-	waiting     bool // Receive waits for wake
+	waiting     bool // somebody waits for wake
 	interrupted bool
 	closed      bool
 	fault, end  error // what Receive returns when the ring is empty: fault once, then end for good
@@ -35,32 +36,37 @@ func New(depth int) *Queue {
 
 // Receive is as driver.Queue has it.
 func (q *Queue) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
-	for {
-		n, over, err := q.take(batch, wait == 0)
-		if over {
-			return n, err
+	n, over, err := q.take(batch)
+	if over || wait == 0 {
+		return n, err
+	}
+	var end time.Time
+	if wait > 0 {
+		end = time.Now().Add(wait)
+	}
+	for more := true; more; {
+		more = q.wait(wait)
+		if n, over, err = q.take(batch); over {
+			break
 		}
-		if !q.sleep(wait) {
-			wait = 0 // one look more, which also says that nobody waits
+		if wait > 0 { // it may have been woken for nothing
+			wait = max(0, time.Until(end))
+			more = more && wait > 0
 		}
 	}
+	return n, err
 }
 
-// take takes what there is, and reports whether that ends Receive. If not, whoever adds to the queue wakes the caller.
-func (q *Queue) take(batch []*packet.Buffer, last bool) (n int, over bool, err error) {
+// take takes what there is, and reports whether that ends Receive, however long it is to wait.
+func (q *Queue) take(batch []*packet.Buffer) (n int, over bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = false
 	switch {
 	case q.closed:
 		return 0, true, net.ErrClosed
 	case q.n == 0 && q.end != nil:
 		return 0, true, q.ending()
-	case q.n == 0 && !q.interrupted && !last && len(batch) > 0:
-		q.waiting = true
-		return 0, false, nil
 	}
-	q.interrupted = false
 	n = min(len(batch), q.n)
 	for i := range batch[:n] {
 		batch[i], q.ring[q.first] = q.ring[q.first], nil
@@ -72,7 +78,47 @@ func (q *Queue) take(batch []*packet.Buffer, last bool) (n int, over bool, err e
 	if q.putters > 0 && n > 0 {
 		q.room.Broadcast()
 	}
-	return n, true, nil
+	return n, n > 0 || len(batch) == 0, nil
+}
+
+// Wait is as driver.Queue has it.
+func (q *Queue) Wait(d time.Duration) error {
+	q.wait(d)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// wait waits until there is something for take, and reports false if the time is over or it was interrupted.
+func (q *Queue) wait(d time.Duration) bool {
+	if d == 0 {
+		return false
+	}
+	if done, interrupted := q.arm(); done {
+		return !interrupted
+	}
+	woken := q.sleep(d)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = false
+	woken = woken && !q.interrupted
+	q.interrupted = false
+	return woken
+}
+
+// arm has whoever adds to the queue wake the caller, unless there is no need to wait.
+func (q *Queue) arm() (done, interrupted bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.n > 0 || q.closed || q.end != nil || q.interrupted {
+		interrupted, q.interrupted = q.interrupted, false
+		return true, interrupted
+	}
+	q.waiting = true
+	return false, false
 }
 
 // ending returns the error of an empty queue that has ended.
@@ -113,7 +159,7 @@ func (q *Queue) Interrupt() {
 }
 
 // signal wakes the one who waits. It is called with mu held. An element that is left over, since a time was over in that moment, makes
-// the next Receive look once more in vain, at its start.
+// the next wait look once more in vain, at its start.
 func (q *Queue) signal() {
 	if !q.waiting {
 		return

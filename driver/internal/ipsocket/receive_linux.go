@@ -70,6 +70,29 @@ func (r *Receiver) read(fd uintptr) bool {
 
 // Receive is as driver.Queue has it.
 func (r *Receiver) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) {
+	n, err := r.receive(batch)
+	if n > 0 || err != nil || wait == 0 || len(batch) == 0 {
+		return n, err
+	}
+	var end time.Time
+	if wait > 0 {
+		end = time.Now().Add(wait)
+	}
+	for more := true; more && n == 0 && err == nil; {
+		if more, err = r.Conn.Wait(wait); err != nil {
+			return 0, err
+		}
+		n, err = r.receive(batch)
+		if wait > 0 { // all that comes may be unusable
+			wait = max(0, time.Until(end))
+			more = more && wait > 0
+		}
+	}
+	return n, err
+}
+
+// receive is Receive with no wait.
+func (r *Receiver) receive(batch []*packet.Buffer) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.base.Closed() {
@@ -78,30 +101,34 @@ func (r *Receiver) Receive(batch []*packet.Buffer, wait time.Duration) (int, err
 	if n := r.take(batch); n > 0 || len(batch) == 0 {
 		return n, nil
 	}
-	var end time.Time
-	if wait > 0 {
-		end = time.Now().Add(wait)
+	r.Ring.Prepare(len(batch))
+	ok, err := r.Conn.Read(0)
+	if err != nil {
+		return 0, err
 	}
-	for {
-		r.Ring.Prepare(len(batch))
-		ok, err := r.Conn.Read(wait)
-		if err != nil {
-			return 0, err
-		}
-		if ok && r.errno != 0 && r.unpacker.Fails(r.errno) {
-			return 0, fmt.Errorf("%s: %w", r.base.config.Driver, os.NewSyscallError("recvmmsg", r.errno))
-		}
-		if n := r.take(batch); n > 0 || !ok {
-			return n, nil
-		}
-		// All that came was unusable, and more of it may come without end.
-		if wait > 0 {
-			wait = max(0, time.Until(end))
-		}
-		if wait == 0 || r.Conn.Interrupted() {
-			return 0, nil
-		}
+	if ok && r.errno != 0 && r.unpacker.Fails(r.errno) {
+		return 0, fmt.Errorf("%s: %w", r.base.config.Driver, os.NewSyscallError("recvmmsg", r.errno))
 	}
+	return r.take(batch), nil
+}
+
+// Wait is as driver.Queue has it.
+func (r *Receiver) Wait(d time.Duration) error {
+	if r.base.Closed() {
+		return net.ErrClosed
+	}
+	if d == 0 || r.pending() {
+		return nil
+	}
+	_, err := r.Conn.Wait(d)
+	return err
+}
+
+// pending reports whether there are packets that the last batch had no room for.
+func (r *Receiver) pending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ready) > 0 || r.Ring.Pending()
 }
 
 // take fills batch with packets that have been received, and returns how many there are.

@@ -111,6 +111,9 @@ func (r *Ring) Next() (i int, ok bool) {
 	return i, true
 }
 
+// Pending reports whether there is another message for [Ring.Next].
+func (r *Ring) Pending() bool { return r.next < r.got }
+
 // Buffer returns the buffer that message i begins in, all of whose room are its bytes; nil if there was none. It is the ring's unless it
 // is taken.
 func (r *Ring) Buffer(i int) *packet.Buffer { return r.buffers[i] }
