@@ -319,7 +319,7 @@ func TestCrowdAllocations(t *testing.T) {
 func TestCrowdMakesRoom(t *testing.T) {
 	const room = 16
 	c := newCrowd(t, room)
-	others := numbers(100 * room)
+	others := numbers(20 * room)
 	for _, i := range others {
 		c.ok(c.station(i))
 	}
@@ -332,7 +332,7 @@ func TestCrowdMakesRoom(t *testing.T) {
 	c.ok(c.station(late))
 	mine := c.traffic("vxlan bridged", slices.Repeat([]int{late}, len(others)/10)...)
 	has := 0
-	const rounds = 1000
+	const rounds = 600
 	for range rounds {
 		c.now += time.Millisecond
 		c.pass(c.first, x, c.now)
