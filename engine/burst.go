@@ -1,11 +1,16 @@
 package engine
 
 // Bursts. What a driver hands in is mostly of a few kinds: frames between stations that a bridge knows, packets to be routed to
-// known neighbours, and both of these into and out of tunnels. For these the tables are asked for all packets of a burst
-// together, stage by stage (resolve.go), which keeps many lookups under way at once where one packet's would wait for each other;
-// then each packet in turn is rewritten and sent. Whatever is out of the ordinary, and a packet's whole way if somebody watches
-// it, goes through the stages of receive.go, bridge.go, forward.go and so on, which know all cases and are what this is held
-// against.
+// known neighbours, and both of these into and out of tunnels. Three ways lead through the engine, with the same results:
+//
+//   - A run (runs.go): packets of one kind, from the front of a burst.
+//   - By stages (here and in resolve.go): the usual packets behind it, of all kinds. The tables are asked for all packets of a burst
+//     together, stage by stage, which keeps many lookups under way at once where one packet's would wait for each other; then each
+//     packet in turn is rewritten and sent.
+//   - The long way (receive.go, bridge.go, forward.go and so on), one packet after the other: whatever is out of the ordinary, and
+//     every packet where somebody watches. It knows all cases, and is what the others are held against.
+//
+// The stages:
 //
 //	frames ─┬──────────────────────▶ bridge ─┬──────────────▶ port
 //	        └▶ host ─┬▶ tunnel opened ┬▲     ├▶ VTEP ────────▶ port
@@ -288,7 +293,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 		if f.hears && !w.vxlanLearn(f.tunnel, b, f.vtep) {
 			return false
 		}
-		n := w.count(f.tunnel)
+		n := w.work(f.tunnel)
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen) // without the header, as Linux counts them
 	}
@@ -303,7 +308,7 @@ func (w *Worker) arrive(f *flight, b *packet.Buffer) bool {
 // room for it if it is for a tunnel that carries none.
 func (w *Worker) route(f *flight, b *packet.Buffer) {
 	if f.up {
-		n := w.count(f.bridge)
+		n := w.work(f.bridge)
 		n.RxPackets++
 		n.RxBytes += uint64(f.size - ethernet.HeaderLen)
 	}
@@ -316,7 +321,7 @@ func (w *Worker) route(f *flight, b *packet.Buffer) {
 	decrementTTL((*[ipv4.HeaderLen]byte)(f.frame[ethernet.HeaderLen:]))
 	putEthernet((*[ethernet.HeaderLen]byte)(f.frame[:]), f.dst, f.out.mac)
 	if f.verdict == toStation {
-		n := w.count(f.out)
+		n := w.work(f.out)
 		n.TxPackets++
 		n.TxBytes += uint64(length)
 	}
@@ -339,7 +344,7 @@ func (w *Worker) enclose(f *flight, b *packet.Buffer) bool {
 		w.tunnelFault(f.out, b, encapReason(err))
 		return false
 	}
-	n := w.count(f.out)
+	n := w.work(f.out)
 	n.TxPackets++
 	n.TxBytes += bytes
 	w.total.Counters[IPOutRequests]++

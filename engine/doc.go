@@ -14,6 +14,10 @@
 //	          ├─▶ VXLAN: FDB ─▶ encapsulate ─▶ the way to the VTEP ─▶ transmit
 //	          └─▶ IPIP: encapsulate ─▶ the way to the remote end ─▶ transmit          every box may ─▶ drop (Reason)
 //
+// That is the way of one packet. Usual packets that come in a burst by [Engine.Process] go the same way together, each lookup for all
+// of them, which takes a fraction of the time and has the same results. Where somebody watches, as [Engine.Tap] and [Engine.Trace]
+// let him, they go one by one.
+//
 // An [Engine] is one node. It has no goroutines, sockets or clock of its own: [Engine.Process] takes what a port has received and
 // gives what is to be sent to [Config].Output, [Engine.Tick] does what is due, and both are told the time. So the same engine runs
 // on real devices, and in tests and simulations with a time of their own, where equal calls have equal results. Control calls have

@@ -1,9 +1,15 @@
 package engine
 
 // Runs: packets of one kind that follow each other in a burst, as most do. Where resolve.go finds out for each packet what kind it
-// is, and makes lists of those that are at the same stage, a run needs neither: it is cut off in front of the first packet that
-// differs, and its packets go through the same few loops. The last one rewrites them in order, so nothing has to be kept for each
-// in between. What is behind the run goes the way of the others.
+// is, and makes lists of those that are at the same stage, a run needs neither: its packets go through the same few loops, each of
+// which cuts it off in front of the first packet that differs. What is behind it goes by stages.
+//
+//   - Heads: are the headers those of the kind, and what are the tables to be asked?
+//   - Tables: each is asked for all packets together. Nothing has changed up to here, so a run that turns out to be short is none.
+//   - The last loop takes the packets in order: tables learn, the packet is rewritten and queued. The run ends behind a packet from a
+//     station that has moved, as those behind it were looked up before.
+//
+// No runs are frames in VXLAN for a bridge's own address, and what goes up through a bridge and down again through one; else:
 //
 //	frames ──┬─▶ bridge ─┬▶ port
 //	         │           ├▶ VTEP
@@ -36,7 +42,8 @@ type run struct {
 	start  int     // where in what was received the frame to be forwarded is; of a packet in IPIP, with room for an Ethernet header
 }
 
-// run lets packets from the front of a burst go their way, as long as they are of one kind, and returns how many.
+// run lets packets from the front of a burst go their way, as long as they are of one kind, and returns how many: these were sent or
+// dropped, the others are as they were. No packet is on its way inside then, nor can one get there by what a run does.
 func (w *Worker) run(x *burst, d *device, batch []*packet.Buffer) int {
 	if len(batch) < leastRun || batch[0].Len() < len(headers{}) {
 		return 0
@@ -85,7 +92,7 @@ func (w *Worker) runOpened(x *burst, r *run, n int) int {
 	return w.runBridged(x, r, headStations(x, r, br, n))
 }
 
-// size returns the length of the frame to be forwarded in what was received, which is not IPIP.
+// size returns the length of the frame to be forwarded in what was received, p, which is not IPIP.
 func (r *run) size(p []byte) int {
 	if r.tunnel == nil {
 		return len(p)
@@ -112,10 +119,11 @@ func (r *run) cut(b *packet.Buffer, total int) {
 	}
 }
 
-// sums are bytes of packets: as they were received, and of those for the IP stack in them.
+// sums are of the packets of a run.
 type sums struct {
-	received, inside int
-	refused          int // packets that the tunnel did not take
+	received int // bytes, as the port received them
+	inside   int // bytes that the tunnel received, or the bridge's own port
+	refused  int // packets that neither received
 }
 
 // arrived counts what the packets of a run were received by.

@@ -64,10 +64,6 @@ func (w *Worker) lessons(x *burst, r *run, n int) lessons {
 // has reports whether there is something to learn from packet i.
 func (l *lessons) has(i int) bool { return l.news>>(i&(burstSize-1))&1 != 0 }
 
-// interrupted reports whether something that a packet did has to be seen to before the next one: tables have changed, by which
-// others were resolved, or packets are on their way inside.
-func (w *Worker) interrupted() bool { return w.changed || len(w.inside) > 0 }
-
 // learnFrom has the tables learn from packet i, and reports whether it goes on.
 func (w *Worker) learnFrom(x *burst, r *run, l *lessons, i int, b *packet.Buffer, s *sums) bool {
 	i &= burstSize - 1
@@ -90,7 +86,7 @@ func (w *Worker) runPorts(x *burst, r *run, n int) int {
 	var to *device
 	l := w.lessons(x, r, n)
 	done := 0
-	for done < n && !w.interrupted() {
+	for done < n && !w.changed {
 		place, b := x.places[done&(burstSize-1)], r.batch[done]
 		port, ok := place.Port()
 		if !ok || place.IsLocal() {
@@ -146,7 +142,7 @@ func (w *Worker) runRemote(x *burst, r *run, out *device, n int) int {
 	var tx account
 	l := w.lessons(x, r, n)
 	done, sent, bytes := 0, 0, 0
-	for done < n && !w.interrupted() {
+	for done < n && !w.changed {
 		y, b := x.ways[done&(burstSize-1)], r.batch[done]
 		p := b.Bytes()
 		size := r.size(p)
@@ -175,7 +171,7 @@ func (w *Worker) runRemote(x *burst, r *run, out *device, n int) int {
 		tx.of(w, to).send(w, to, b)
 	}
 	w.arrived(r, done, s)
-	c := w.count(out)
+	c := w.work(out)
 	c.TxPackets += uint64(sent)
 	c.TxBytes += uint64(bytes)
 	w.total.Counters[IPOutRequests] += uint64(sent)

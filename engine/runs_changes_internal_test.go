@@ -6,6 +6,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -166,11 +167,12 @@ func (e *Engine) remade(name string, v VXLAN) error {
 
 // TestRunsOnceNodesChange changes nodes that have forwarded each kind of packets.
 func TestRunsOnceNodesChange(t *testing.T) {
+	all := runKinds()
 	for _, c := range runChanges() {
 		t.Run(c.name, func(t *testing.T) {
 			x := newRunTwins(t, true)
 			for _, again := range []string{"before", "after"} {
-				for port, kinds := range runKinds() {
+				for port, kinds := range all {
 					for _, kind := range kinds {
 						x.take(t, port+" "+kind.name+", "+again, port, burstTime, kind.packets(runLen)...)
 					}
@@ -185,8 +187,32 @@ func TestRunsOnceNodesChange(t *testing.T) {
 	}
 }
 
+// TestRunsOfOtherTunnels has one packet of each kind in the midst of each kind that comes out of tunnels, as those are changed.
+func TestRunsOfOtherTunnels(t *testing.T) {
+	const port = "eth0"
+	kinds := runKinds()[port]
+	tunnels := []string{"two more tunnels", "another tunnel instead", "a tunnel of one address instead", "vx7 of one VTEP", "vx2 of one VTEP"}
+	for _, c := range runChanges() {
+		if !slices.Contains(tunnels, c.name) {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			x := newRunTwins(t, true)
+			require.NoError(t, errors.Join(c.do(x.short.Engine), c.do(x.long.Engine)))
+			for _, kind := range kinds {
+				for _, other := range kinds {
+					packets := slices.Insert(kind.packets(runLen), leastRun, other.packets(1)...)
+					x.take(t, kind.name+" and "+other.name, port, burstTime, packets...)
+				}
+				x.short.sameAs(t, x.long, kind.name)
+			}
+		})
+	}
+}
+
 // TestRunsOfOtherNodes has nodes that are made in other ways.
 func TestRunsOfOtherNodes(t *testing.T) {
+	all := runKinds()
 	for name, with := range map[string]func(c *Config){
 		"by the RFCs":                func(c *Config) { c.Profile = tunnel.RFC },
 		"with room for few":          func(c *Config) { c.MaxAdjacencies = 1 },
@@ -196,7 +222,7 @@ func TestRunsOfOtherNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newRunTwins(t, false, with)
 			for round := range 3 {
-				for port, kinds := range runKinds() {
+				for port, kinds := range all {
 					for _, kind := range kinds {
 						x.take(t, port+" "+kind.name, port, burstTime+time.Duration(round)*time.Second, kind.packets(runLen)...)
 					}
@@ -217,7 +243,7 @@ func TestRunsComeBehindWhatWasReleased(t *testing.T) {
 			for _, n := range []*runNode{x.short, x.long} {
 				_, _, err := n.AddPair(Pair{Link: Link{Name: "veth0", Up: true}, Peer: Link{Name: "veth1", Up: true}})
 				require.NoError(t, errors.Join(err, n.AddAddr("veth0", Addr{Prefix: netip.MustParsePrefix("10.3.0.1/24")}), n.SetMaster("veth1", "br0")))
-				n.warm(t, port, &kind)
+				n.warm(t, port, kind)
 				n.take(t, "eth2", burstTime, waits)
 				n.sent = nil
 				require.NoError(t, n.ReplaceNeigh(Neigh{Addr: netip.MustParseAddr("10.3.0.9"), Dev: "veth0", MAC: s0}))
@@ -241,7 +267,7 @@ func TestRunsAllocateNothing(t *testing.T) {
 			t.Run(port+" "+kind.name, func(t *testing.T) {
 				n := newRunNode(t, true)
 				n.first.out = func(_ uint32, batch []*packet.Buffer) { packet.FreeBatch(batch) }
-				n.warm(t, port, &kind)
+				n.warm(t, port, kind)
 				packets, batch, now := kind.packets(runLen), make([]*packet.Buffer, runLen), burstTime
 				index := n.Index(port)
 				assert.Zero(t, testing.AllocsPerRun(50, func() {

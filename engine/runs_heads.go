@@ -124,7 +124,7 @@ func (r *run) learnsFor(br *device) bool {
 func headFrames(x *burst, r *run, br *device) int {
 	for i, b := range r.batch {
 		p := b.Bytes()
-		if len(p) < len(headers{}) || len(p) > maxFrame || b.HasOffloads() || !x.stations(i, (*headers)(p)) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
+		if len(p) < len(headers{}) || b.HasOffloads() || !x.stations(i, (*headers)(p)) || uint64(x.keys[i&(burstSize-1)]) == br.mac {
 			return i
 		}
 	}
@@ -189,7 +189,7 @@ func headStations(x *burst, r *run, br *device, n int) int {
 func (w *Worker) headInner(x *burst, r *run, n int) int {
 	const ip = ethernet.HeaderLen
 	t, own := r.tunnel, &w.st.own
-	if n < leastRun || !t.forwards || !t.vxlan.made.NoLearning {
+	if !t.forwards || !t.vxlan.made.NoLearning {
 		return 0
 	}
 	for i, b := range r.batch[:n] {

@@ -4,6 +4,7 @@ package engine
 // way, whatever is in between.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/culvert-net/culvert/checksum"
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/ipv4"
@@ -31,11 +33,11 @@ var (
 	vx2MAC = MACOf(0x020000000007)
 )
 
-// runKind is packets that come in by a port. Those of different i differ in what does not matter to their kind.
+// runKind is packets that come in by a port. They differ in what does not matter to their kind.
 type runKind struct {
-	name  string
-	frame func(i int) []byte
-	want  int // how many of them are a run
+	name string
+	want int // how many of them are a run
+	made []runPacket
 }
 
 // runPacket is a frame, and what a driver tells of it.
@@ -44,13 +46,8 @@ type runPacket struct {
 	told  func(b *packet.Buffer) // nil: nothing
 }
 
-// packets are the first n of a kind.
-func (k *runKind) packets(n int) (all []runPacket) {
-	for i := range n {
-		all = append(all, runPacket{frame: k.frame(i)})
-	}
-	return all
-}
+// packets are the first n of a kind, 2 runLen at most.
+func (k *runKind) packets(n int) []runPacket { return slices.Clone(k.made[:n]) }
 
 // put fills a buffer: packet i of a burst.
 func (p *runPacket) put(t testing.TB, b *packet.Buffer, i int) {
@@ -81,8 +78,13 @@ var tidings = map[string]struct {
 	"verified":   {func(b *packet.Buffer) { b.SetChecksumVerified() }, false},
 }
 
-// runKinds are kinds of packets by the port of newBurstNode that receives them.
-func runKinds() map[string][]runKind {
+// runKinds are kinds of packets by the port of newRunNode that receives them.
+func runKinds() map[string][]*runKind {
+	type row struct {
+		name  string
+		frame func(i int) []byte
+		want  int
+	}
 	host := func(n int) string { return fmt.Sprintf("10.1.0.%d", 10+n%200) }
 	from := func(m ethernet.MAC, i int) ethernet.MAC { return MACOf(word(m) + uint64(i%3)<<16) } // unknown, but for the first
 	sized := func(i int) int { return ipv4.HeaderLen + 40*i%400 }
@@ -98,8 +100,8 @@ func runKinds() map[string][]runKind {
 	strangers := func(dst, src ethernet.MAC) func(int) []byte {
 		return func(i int) []byte { return station(dst, from(src, i))(i) }
 	}
-	overlay := func(inner func(i int) []byte) func(int) []byte {
-		return func(i int) []byte { return inVXLAN(7, inner(i)) }
+	overlay := func(frame func(i int) []byte) func(int) []byte {
+		return func(i int) []byte { return inVXLAN(7, frame(i)) }
 	}
 	pods := func(dst string) func(int) []byte {
 		return func(i int) []byte {
@@ -119,16 +121,26 @@ func runKinds() map[string][]runKind {
 	padded := func(frame func(int) []byte) func(int) []byte {
 		return func(i int) []byte { return append(frame(i), make([]byte, 5)...) }
 	}
-	// outer is changed with a right checksum of the outer header.
-	outer := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+	// summed is changed with a right checksum of the IPv4 header that starts at ip.
+	summed := func(ip int, frame func(int) []byte, at int, v ...byte) func(int) []byte {
 		return func(i int) []byte {
 			b := changed(frame, at, v...)(i)
-			if h, _, err := ipv4.Parse(b[ethernet.HeaderLen:]); err == nil {
-				h.FixChecksum()
-			}
+			h := b[ip:][:ipv4.HeaderLen]
+			binary.BigEndian.PutUint16(h[10:], 0)
+			binary.BigEndian.PutUint16(h[10:], checksum.Of(h))
 			return b
 		}
 	}
+	outer := func(frame func(int) []byte, at int, v ...byte) func(int) []byte {
+		return summed(ethernet.HeaderLen, frame, at, v...)
+	}
+	inner := func(frame func(int) []byte, at int, v ...byte) func(int) []byte { // in VXLAN
+		return summed(vxlan.Overhead+ethernet.HeaderLen, frame, vxlan.Overhead+at, v...)
+	}
+	within := func(frame func(int) []byte, at int, v ...byte) func(int) []byte { // in IPIP
+		return summed(ethernet.HeaderLen+ipv4.HeaderLen, frame, ipv4.HeaderLen+at, v...)
+	}
+	long := func(frame func(int) []byte) func(int) []byte { return func(i int) []byte { return frame(i%9 + 1) } }
 	short := func(frame func(int) []byte, n int) func(int) []byte {
 		return func(i int) []byte { return frame(i)[:n] }
 	}
@@ -142,7 +154,8 @@ func runKinds() map[string][]runKind {
 		innerFrame = vxlan.Overhead
 		innerIPIP  = ethernet.HeaderLen + ipv4.HeaderLen - ethernet.HeaderLen
 	)
-	return map[string][]runKind{
+	kinds := map[string][]*runKind{}
+	for port, rows := range map[string][]row{
 		"p0": {
 			{"to a station", station(s1, s0), runLen},
 			{"to a station, padded", padded(station(s1, s0)), runLen},
@@ -171,10 +184,10 @@ func runKinds() map[string][]runKind {
 			{"up, several ways", up("10.62.0.9"), 0},
 			{"up, to the node", up("10.2.0.1"), 0},
 			{"up, nowhere", up("10.99.0.9"), 0},
-			{"up, TTL 1", changed(up("10.60.0.9"), ttl, 1), 0},
+			{"up, TTL 1", outer(up("10.60.0.9"), ttl, 1), 0},
 			{"up, shorter than an IPv4 header", short(up("10.60.0.9"), 33), 0},
 			{"up, no IPv4", changed(up("10.60.0.9"), 12, 0x86, 0xdd), 0},
-			{"up, with options", outer(up("10.60.0.9"), ethernet.HeaderLen, 0x46), 0},
+			{"up, with options", outer(long(up("10.60.0.9")), ethernet.HeaderLen, 0x46), 0},
 			{"up, of a group", changed(up("10.60.0.9"), 6, 1), 0},
 			{"up, of loopback", outer(up("10.60.0.9"), src, 127), 0},
 			{"up, of the node's own address", outer(up("10.60.0.9"), src, 10, 0, 0, 1), 0},
@@ -210,8 +223,8 @@ func runKinds() map[string][]runKind {
 			}, 0},
 			{"empty", short(routed("10.60.0.9"), 0), 0},
 			{"shorter than an IPv4 header", short(changed(routed("10.60.0.9"), 5, 6), 33), 0},
-			{"with options", outer(changed(routed("10.60.0.9"), 5, 6), ethernet.HeaderLen, 0x46), 0},
-			{"shorter by itself than its header", changed(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
+			{"with options", outer(changed(long(routed("10.60.0.9")), 5, 6), ethernet.HeaderLen, 0x46), 0},
+			{"shorter by itself than its header", outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 19), 0},
 			{"no longer than its header", func(int) []byte {
 				return changed(func(int) []byte { return burstFrame(eth1MAC, hostMAC, burstPacket("10.1.0.9", "10.60.0.9", 20)) }, 5, 6)(0)
 			}, runLen},
@@ -220,7 +233,9 @@ func runKinds() map[string][]runKind {
 			{"to the node", changed(routed("10.2.0.1"), 5, 6), 0},
 			{"to another host", routed("10.60.0.9"), 0},
 			{"no IPv4", changed(changed(routed("10.60.0.9"), 5, 6), 12, 0x86, 0xdd), 0},
-			{"longer than the frame", changed(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
+			{"longer than the frame", outer(changed(routed("10.60.0.9"), 5, 6), 16, 9, 9), 0},
+			{"longer than the frame by a byte", func(int) []byte { return outer(changed(routed("10.60.0.9"), 5, 6), 16, 0, 21)(0) }, 0},
+			{"TTL 2", changed(routed("10.60.0.9"), 5, 6), runLen},
 			{"of the node's own address", changed(func(i int) []byte {
 				return burstFrame(eth1MAC, hostMAC, burstPacket("10.2.0.1", "10.60.0.9", sized(i)))
 			}, 5, 6), 0},
@@ -266,6 +281,8 @@ func runKinds() map[string][]runKind {
 			{"pods of another tunnel's end", outer(pods("10.2.0.9"), src, 10, 0, 0, 77), runLen},
 			{"tunnelled, cut short", short(behind("10.60.0.9"), innerIPIP+33), 0},
 			{"tunnelled to another host", changed(behind("10.60.0.9"), 5, 9), 0},
+			{"tunnelled for another node", outer(behind("10.60.0.9"), src+4, 10, 60, 0, 9), 0},
+			{"overlay for another node", outer(overlay(station(s1, r0)), src+4, 10, 60, 0, 9), 0},
 			{"tunnelled to another address of the node", outer(behind("10.60.0.9"), src+4, 10, 2, 0, 1), runLen},
 			{"tunnelled of a stranger", outer(behind("10.60.0.9"), src, 10, 0, 0, 77), runLen},
 			{"tunnelled of the node's own address", outer(behind("10.60.0.9"), src, 10, 2, 0, 1), 0},
@@ -275,8 +292,8 @@ func runKinds() map[string][]runKind {
 			{"tunnelled, of loopback", func(i int) []byte { return inIPIP(burstPacket("127.0.0.1", "10.60.0.9", sized(i))) }, 0},
 			{"tunnelled, to a group", behind("224.0.0.9"), 0},
 			{"pods, no IPv4", changed(pods("10.2.0.9"), innerFrame+12, 0x86, 0xdd), 0},
-			{"pods, with options", outer(pods("10.2.0.9"), innerFrame+ethernet.HeaderLen, 0x46), 0},
-			{"pods, shorter by itself than its header", changed(pods("10.2.0.9"), innerFrame+16, 0, 19), 0},
+			{"pods, with options", inner(long(pods("10.2.0.9")), ethernet.HeaderLen, 0x46), 0},
+			{"pods, shorter by itself than its header", inner(pods("10.2.0.9"), 16, 0, 19), 0},
 			{"pods of loopback", func(i int) []byte {
 				return inVXLAN(2, burstFrame(vx2MAC, farMAC, burstPacket("127.0.0.1", "10.2.0.9", sized(i))))
 			}, 0},
@@ -300,9 +317,11 @@ func runKinds() map[string][]runKind {
 			{"pods, to another MAC address", func(i int) []byte {
 				return inVXLAN(2, burstFrame(farMAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
 			}, 0},
-			{"pods, TTL 1", changed(pods("10.2.0.9"), innerFrame+ttl, 1), 0},
+			{"pods, TTL 1", inner(pods("10.2.0.9"), ttl, 1), 0},
 			{"pods, wrong checksum", changed(pods("10.2.0.9"), innerFrame+sum, 1, 1), 0},
-			{"pods, longer than it is", changed(pods("10.2.0.9"), innerFrame+16, 9, 9), 0},
+			{"pods, longer than it is", inner(pods("10.2.0.9"), 16, 9, 9), 0},
+			{"pods, longer by a byte than it is", func(int) []byte { return inner(pods("10.2.0.9"), 16, 0, 21)(0) }, 0},
+			{"pods, longer by a byte than it is, padded", func(int) []byte { return append(inner(pods("10.2.0.9"), 16, 0, 21)(0), 1) }, 0},
 			{"pods of a device that learns", func(i int) []byte {
 				return inVXLAN(1, burstFrame(vx1MAC, farMAC, burstPacket("10.244.2.9", "10.2.0.9", sized(i))))
 			}, 0},
@@ -313,11 +332,22 @@ func runKinds() map[string][]runKind {
 			{"tunnelled, on link", behind("10.1.0.9"), 0},
 			{"tunnelled, to the node", behind("10.2.0.1"), 0},
 			{"tunnelled, of the node's own address", func(i int) []byte { return inIPIP(burstPacket("10.2.0.1", "10.60.0.9", sized(i))) }, 0},
-			{"tunnelled, TTL 1", changed(behind("10.60.0.9"), innerIPIP+ttl, 1), 0},
+			{"tunnelled, TTL 1", within(behind("10.60.0.9"), ttl, 1), 0},
 			{"tunnelled, wrong checksum", changed(behind("10.60.0.9"), innerIPIP+sum, 1, 1), 0},
-			{"tunnelled, longer than it is", changed(behind("10.60.0.9"), innerIPIP+16, 9, 9), 0},
+			{"tunnelled, longer than it is", within(behind("10.60.0.9"), 16, 9, 9), 0},
+			{"tunnelled, with options", within(long(behind("10.60.0.9")), ethernet.HeaderLen, 0x46), 0},
+			{"tunnelled, of multicast", within(behind("10.60.0.9"), src, 224), 0},
 		},
+	} {
+		for _, r := range rows {
+			k := &runKind{name: r.name, want: r.want}
+			for i := range 2 * runLen {
+				k.made = append(k.made, runPacket{frame: r.frame(i)})
+			}
+			kinds[port] = append(kinds[port], k)
+		}
 	}
+	return kinds
 }
 
 // runNode is a node of newBurstNode that notes what it sends.
@@ -328,6 +358,9 @@ type runNode struct {
 
 func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	t.Helper()
+	pool, err := packet.NewPool(packet.PoolConfig{Buffers: 256}) // less work than the engine's own: there are many nodes
+	require.NoError(t, err)
+	with = append([]func(*Config){func(c *Config) { c.Pool = pool }}, with...)
 	n := &runNode{Engine: newBurstNode(t, anyPeer, with...)}
 	n.first.out = func(port uint32, batch []*packet.Buffer) {
 		for _, b := range batch {
@@ -335,13 +368,15 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 		}
 		packet.FreeBatch(batch)
 	}
-	_, err := n.AddPort(Port{Link: Link{Name: "eth2", MAC: MACOf(0x020000000006), Up: true}}) // does not ask where packets come from
+	_, err = n.AddPort(Port{Link: Link{Name: "eth2", MAC: MACOf(0x020000000006), Up: true}}) // does not ask where packets come from
 	require.NoError(t, err)
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx9", MTU: 1450, Up: true}, VNI: 9})
 	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
 		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")})))
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx2", MAC: vx2MAC, MTU: 1450, Up: true}, VNI: 2, NoLearning: true})
-	host := netip.MustParseAddr("10.70.0.9")
+	// Groups have a route, so that it is not for want of one that packets to them are not forwarded.
+	host, groups := netip.MustParseAddr("10.70.0.9"), netip.MustParsePrefix("224.0.0.0/4")
+	require.NoError(t, n.AddRoute(Route{Prefix: groups, Via: netip.MustParseAddr("10.1.0.9")}))
 	require.NoError(t, errors.Join(err, n.AddRoute(Route{Prefix: netip.PrefixFrom(host, 32), Dev: "eth1"}),
 		n.AddNeigh(Neigh{Addr: host, Dev: "eth1", MAC: hostMAC})))
 	for _, name := range []string{"eth0", "eth2", "tun0", "br0", "vx2"} {
@@ -404,7 +439,7 @@ type runTwins struct{ short, long *runNode }
 func newRunTwins(t *testing.T, anyPeer bool, with ...func(*Config)) *runTwins {
 	t.Helper()
 	x := &runTwins{newRunNode(t, anyPeer, with...), newRunNode(t, anyPeer, with...)}
-	for port := range runKinds() {
+	for _, port := range []string{"p0", "eth0", "eth1", "eth2"} {
 		require.NoError(t, x.long.Tap(port, watch))
 	}
 	return x
@@ -447,9 +482,10 @@ func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 
 // TestRunsOfWhatDriversTellOf has a packet that a driver tells something of in the midst of each kind.
 func TestRunsOfWhatDriversTellOf(t *testing.T) {
+	all := runKinds()
 	for name, tiding := range tidings {
 		x := newRunTwins(t, true)
-		for port, kinds := range runKinds() {
+		for port, kinds := range all {
 			for _, kind := range kinds {
 				packets := kind.packets(2 * runLen)
 				packets[runLen].told = tiding.told
@@ -496,7 +532,7 @@ func TestUsualPacketsAreRuns(t *testing.T) {
 		for _, k := range kinds {
 			t.Run(port+" "+k.name, func(t *testing.T) {
 				n := newRunNode(t, true)
-				n.warm(t, port, &k)
+				n.warm(t, port, k)
 				assert.Equal(t, k.want, n.run(t, port, k.packets(runLen)...))
 				if k.want < runLen {
 					return
@@ -524,10 +560,10 @@ func TestRunsAreCutOff(t *testing.T) {
 	_, ok := x.short.state.Load().device(x.short.Index("br0")).bridge.table.Lookup(fdb.Key(word(wanderer))).Port()
 	require.True(t, ok)
 	// It moves in the midst of a run whose packets are for it, some before and some after.
-	to := runKind{frame: func(int) []byte { return burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100)) }}
+	to := runPacket{frame: burstFrame(wanderer, s0, burstPacket("10.2.0.9", "10.2.0.8", 100))}
 	moves := runPacket{frame: burstFrame(s1, wanderer, burstPacket("10.2.0.9", "10.2.0.8", 100))}
 	for _, n := range []*runNode{x.short, x.long} {
-		n.take(t, "p0", burstTime, slices.Insert(to.packets(runLen), leastRun, moves)...)
+		n.take(t, "p0", burstTime, slices.Insert(slices.Repeat([]runPacket{to}, runLen), leastRun, moves)...)
 	}
 	require.Equal(t, x.long.sent, x.short.sent)
 	require.Len(t, x.short.sent, leastRun+1, "those behind are for the port that they came in by")

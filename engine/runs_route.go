@@ -9,23 +9,23 @@ import (
 	"github.com/culvert-net/culvert/route"
 )
 
-// runRouted forwards packets by adjacencies, as long as they have one.
+// runRouted forwards packets: where the first one goes, as long as the others do.
 func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	if n = x.peers(r, n); n < leastRun {
 		return 0
-	}
-	var l lessons
-	if r.up != nil {
-		r.up.bridge.table.LookupAll(x.sources[:n], x.from[:])
-		l = w.lessons(x, r, n)
 	}
 	version := w.e.ends.resolved.now.Load() // before the routes are asked for tags
 	w.e.routes.LookupTags(x.addrs[:n], x.tags[:])
 	if x.tags[0] == 0 {
 		return w.runDown(x, r, n)
 	}
-	chunks := w.e.ends.resolved.still(version)
 	var all [burstSize]*resolved
+	n = x.adjacencies(w.e.ends.resolved.still(version), &all, n)
+	return w.runOut(x, r, &all, n)
+}
+
+// adjacencies finds what the packets' adjacencies are resolved to, nil for one that is not, as long as their routes have some.
+func (x *burst) adjacencies(chunks version[resolved], all *[burstSize]*resolved, n int) int {
 	for i, tag := range x.tags[:n] {
 		if tag == 0 {
 			n = i
@@ -36,10 +36,20 @@ func (w *Worker) runRouted(x *burst, r *run, n int) int {
 	if len(chunks) > 1 {
 		x.touchAll(all[:n])
 	}
+	return n
+}
+
+// runOut forwards packets by adjacencies.
+func (w *Worker) runOut(x *burst, r *run, all *[burstSize]*resolved, n int) int {
+	var l lessons
+	if r.up != nil {
+		r.up.bridge.table.LookupAll(x.sources[:n], x.from[:])
+		l = w.lessons(x, r, n)
+	}
 	var s sums
 	var out, by exit
 	done := 0
-	for ; done < n && !w.interrupted(); done++ {
+	for ; done < n && !w.changed; done++ {
 		to, b := all[done&(burstSize-1)], r.batch[done]
 		if to == nil || !out.is(uint32(to.out)) && (!out.turn(w, uint32(to.out)) || out.d.kind != KindPort) {
 			break
@@ -137,7 +147,7 @@ func (w *Worker) runDown(x *burst, r *run, n int) int {
 		out.n.send(w, out.d, b)
 	}
 	w.arrived(r, done, s)
-	c := w.count(br)
+	c := w.work(br)
 	c.TxPackets += uint64(done)
 	c.TxBytes += uint64(bytes + done*ethernet.HeaderLen)
 	w.total.Counters[IPInReceives] += uint64(done)
