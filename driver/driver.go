@@ -61,8 +61,8 @@ type Driver interface {
 	Close() error
 }
 
-// Queue is where packets come and go. One goroutine at a time may receive, and one wait, Send may be called by several at once. The
-// one who waits may be in Receive, or it is in Wait, while another one receives what there is.
+// Queue is where packets come and go. One goroutine at a time receives; where it does not wait, another one may be in Wait. Send may be
+// called by several at once.
 type Queue interface {
 	// Receive waits for packets, at most as long as wait says: 0 is not at all, [Forever] until there are some. It fills batch
 	// from the front and returns how many there are, 0 without an error if the time is over, or [Queue.Interrupt] was called.

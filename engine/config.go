@@ -76,10 +76,15 @@ type Config struct {
 	Routes     route.Config    // OnChange is called after the engine's own
 	Neighbours arp.TableConfig // OnChange likewise; Seed follows from the engine's if it is 0; MaxWaiting 0: 512, but an eighth of the pool
 
-	MaxDevices     int // 0: DefaultMaxDevices
-	MaxAdjacencies int // resolved tunnel ends kept for the next packet; 0: DefaultMaxAdjacencies
-	MaxEncap       int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
-	MaxMissing     int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
+	MaxDevices int // 0: DefaultMaxDevices
+
+	// MaxAdjacencies is for how many remote ends of tunnels, and for how many gateways of routes, what packets need is kept ready; 0:
+	// DefaultMaxAdjacencies. An end takes about half a KiB. Beyond that packets go a slower way, on which nothing is allocated either:
+	// for the ends that least of them go to, which others make room for, and for the gateways that came last.
+	MaxAdjacencies int
+
+	MaxEncap   int // tunnels inside each other on a packet's way out; 0: DefaultMaxEncap
+	MaxMissing int // packets waiting in all for a MAC address that the agent was asked for; 0: 256, but an eighth of the pool at most; -1: none
 }
 
 // Delivery is a packet for the node itself.

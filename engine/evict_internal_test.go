@@ -39,6 +39,8 @@ type crowd struct {
 	pool *packet.Pool
 	now  time.Duration
 	sent atomic.Int64
+
+	astray map[ethernet.MAC]int // frames to others than the router, if that is asked for
 }
 
 const (
@@ -149,6 +151,10 @@ func (c *crowd) take(_ uint32, batch []*packet.Buffer) {
 
 func (c *crowd) check(p []byte) {
 	const ip = ethernet.HeaderLen
+	if c.astray != nil {
+		c.astray[ethernet.MAC(p[:6])]++
+		return
+	}
 	if len(p) < 100 || ethernet.MAC(p[:6]) != vtepMAC {
 		return // flooded
 	}
@@ -313,7 +319,7 @@ func TestCrowdAllocations(t *testing.T) {
 func TestCrowdMakesRoom(t *testing.T) {
 	const room = 16
 	c := newCrowd(t, room)
-	others := numbers(100 * room)
+	others := numbers(20 * room)
 	for _, i := range others {
 		c.ok(c.station(i))
 	}
@@ -326,7 +332,7 @@ func TestCrowdMakesRoom(t *testing.T) {
 	c.ok(c.station(late))
 	mine := c.traffic("vxlan bridged", slices.Repeat([]int{late}, len(others)/10)...)
 	has := 0
-	const rounds = 1000
+	const rounds = 600
 	for range rounds {
 		c.now += time.Millisecond
 		c.pass(c.first, x, c.now)
@@ -433,6 +439,49 @@ func TestCrowdOfADevice(t *testing.T) {
 	c.ok(c.DeleteLink("eth0"))
 	assert.Zero(t, c.ends.count.Load())
 	c.settled()
+}
+
+// TestCrowdHearsOfChanges changes the router's MAC address after each way that remembered slots become another version's.
+func TestCrowdHearsOfChanges(t *testing.T) {
+	const room = 4
+	for name, renew := range map[string]func(*crowd){
+		"nothing": func(*crowd) {},
+		"devices": func(c *crowd) { c.ok(c.SetLink("p0", LinkChange{MTU: Set(1400)})) },
+		"numbers": func(c *crowd) {
+			for i := range 4 * fewSpent {
+				c.now += turnPeriod
+				for _, kind := range crowdKinds[1:] {
+					c.pass(c.first, c.traffic(kind, 1+i%(4*room)), c.now)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, room)
+			for i := range 1 + 4*room {
+				c.end(i)
+			}
+			for _, kind := range crowdKinds {
+				to := MACOf(0x020000000777)
+				x := c.traffic(kind, 0)
+				for range 3 {
+					c.now += turnPeriod
+					c.pass(c.first, x, c.now)
+				}
+				renew(c)
+				c.ok(c.ReplaceNeigh(Neigh{Addr: netip.MustParseAddr("10.0.0.8"), Dev: "eth0", MAC: to}))
+				c.astray = map[ethernet.MAC]int{}
+				const packets = 3
+				for range packets {
+					c.pass(c.first, x, c.now)
+				}
+				assert.Equal(t, map[ethernet.MAC]int{to: packets}, c.astray, kind)
+				c.ok(c.ReplaceNeigh(Neigh{Addr: netip.MustParseAddr("10.0.0.8"), Dev: "eth0", MAC: vtepMAC}))
+				c.astray = nil
+			}
+			c.settled()
+		})
+	}
 }
 
 // TestCrowdRoutesAndTags changes routes in all the ways that there are.

@@ -517,17 +517,22 @@ func (r *recentWays) start(t *tunnelEnds) {
 
 // to returns the way to a remote end, nil if it is to be found.
 func (r *recentWays) to(t *tunnelEnds, key uint64) *way {
-	at := &r.of[uint8(key)]
-	if at.key == key {
+	if at := &r.of[uint8(key)]; at.key == key {
 		if y := at.way.Load(); y != nil {
 			return y
 		}
 	}
+	return r.look(t, key)
+}
+
+// look is to for an end that is not remembered.
+func (r *recentWays) look(t *tunnelEnds, key uint64) *way {
 	number := t.index.Load(key)
 	v := t.ways.still(r.version)
 	if number == 0 || v == nil {
 		return nil
 	}
+	at := &r.of[uint8(key)]
 	at.key, at.way = key, v.slot(uint32(number))
 	return at.way.Load()
 }

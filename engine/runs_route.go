@@ -6,7 +6,6 @@ import (
 	"github.com/culvert-net/culvert/ethernet"
 	"github.com/culvert-net/culvert/fdb"
 	"github.com/culvert-net/culvert/ipv4"
-	"github.com/culvert-net/culvert/packet"
 	"github.com/culvert-net/culvert/route"
 )
 
@@ -64,16 +63,26 @@ func (w *Worker) runOut(x *burst, r *run, all *[burstSize]*resolved, n int) int 
 		s.inside += r.inside(p, int(total))
 		r.cut(b, int(total))
 		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
-		if to.kind == onLink {
+		var err error
+		switch to.kind {
+		case onLink:
 			putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, out.d.mac)
-		} else if err := w.runInto(to, by.d, h, b); err != nil {
+			out.n.send(w, out.d, b)
+			continue
+		case byVXLAN:
+			putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, by.d.mac)
+			err = to.vxlan.encap.Encapsulate(b, w.nextID())
+		case byIPIP:
+			_ = b.TrimFront(ethernet.HeaderLen)
+			err = to.ipip.encap.Encapsulate(b, w.nextID())
+		}
+		if err != nil {
 			w.tunnelFault(by.d, b, encapReason(err))
 			continue
-		} else {
-			by.n.TxPackets++
-			by.n.TxBytes += uint64(total) // without an Ethernet header, as Linux counts them
-			w.total.Counters[IPOutRequests]++
 		}
+		by.n.TxPackets++
+		by.n.TxBytes += uint64(total) // without an Ethernet header, as Linux counts them
+		w.total.Counters[IPOutRequests]++
 		out.n.send(w, out.d, b)
 	}
 	w.arrived(r, done, s)
@@ -139,14 +148,4 @@ func (w *Worker) runDown(x *burst, r *run, n int) int {
 	w.total.Counters[IPInReceives] += uint64(done)
 	w.total.Counters[IPForwDatagrams] += uint64(done)
 	return done
-}
-
-// runInto puts a routed packet, of a frame with headers h, into a tunnel.
-func (w *Worker) runInto(to *resolved, by *device, h *headers, b *packet.Buffer) error {
-	if to.kind == byVXLAN {
-		putEthernet((*[ethernet.HeaderLen]byte)(h[:]), to.mac, by.mac)
-		return to.vxlan.encap.Encapsulate(b, w.nextID())
-	}
-	_ = b.TrimFront(ethernet.HeaderLen)
-	return to.ipip.encap.Encapsulate(b, w.nextID())
 }

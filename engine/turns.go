@@ -13,12 +13,14 @@ type turns struct {
 	next    atomic.Int64  // when there is a turn again
 	until   atomic.Int64  // when the chance is to be adapted
 	refused atomic.Bool   // one asked in vain since it was
+	taken   int           // turns since it was; guarded by the lock of who takes them
 }
 
 const (
 	turnEvery   = 100 * time.Microsecond
 	turnsAtOnce = 64                      // that many may be taken after a while
 	turnPeriod  = turnsAtOnce * turnEvery // between adaptions
+	turnsForget = 64 * turnPeriod         // after so long without anybody who asks, all may
 	leastChance = 1<<16 - 1
 )
 
@@ -42,16 +44,17 @@ func (s *turns) asks(drawn uint64, now time.Duration) bool {
 func (s *turns) take(drawn uint64, now time.Duration) bool {
 	if at := time.Duration(s.until.Load()); now >= at {
 		mask := s.mask.Load()
-		if s.refused.Load() {
+		switch {
+		case now-at >= turnsForget:
+			mask = 0
+		case s.refused.Load():
 			mask = min(mask<<1|1, leastChance)
-		} else {
+		case s.taken < turnsAtOnce/2:
 			mask >>= 1
-		}
-		if now-at >= turnPeriod {
-			mask = 0 // nobody asked for long
 		}
 		s.mask.Store(mask)
 		s.refused.Store(false)
+		s.taken = 0
 		s.until.Store(int64(now + turnPeriod))
 		if drawn&mask != 0 {
 			return false
@@ -63,5 +66,6 @@ func (s *turns) take(drawn uint64, now time.Duration) bool {
 		return false
 	}
 	s.next.Store(int64(max(next, now-turnPeriod) + turnEvery))
+	s.taken++
 	return true
 }

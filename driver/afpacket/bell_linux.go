@@ -10,6 +10,7 @@ package afpacket
 import (
 	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -42,8 +43,8 @@ func (b *bell) arm(fd int) error { return b.change(fd, unix.EPOLLIN|unix.EPOLLON
 
 // disarm keeps it from ringing, and reports whether it has rung for an error.
 func (b *bell) disarm(fd int) (fault bool) {
-	n, err := unix.EpollWait(b.epoll, b.events[:], 0)
-	if n == 1 && err == nil {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(b.epoll), uintptr(unsafe.Pointer(&b.events)), 1, 0, 0, 0)
+	if n == 1 && errno == 0 {
 		return b.events[0].Events&unix.EPOLLERR != 0
 	}
 	_ = b.change(fd, unix.EPOLLONESHOT)

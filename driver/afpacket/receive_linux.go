@@ -44,6 +44,7 @@ type input struct {
 	long *sockets.Batch
 	vnet [vnethdr.Len]byte
 	pace pace
+	rung atomic.Bool // the bell may have rung, and is to be disarmed
 }
 
 // newQueue opens the sockets of a queue.
@@ -172,8 +173,12 @@ func (q *queue) receive(batch []*packet.Buffer) (int, error) {
 		return 0, net.ErrClosed
 	}
 	q.adopt()
+	fault := q.in.rung.Load() && q.in.rung.Swap(false) && q.bell.disarm(q.in.rx.fd)
 	n := q.take(batch)
 	q.in.pace.count(n)
+	if fault && n == 0 {
+		return 0, q.fault()
+	}
 	return n, nil
 }
 
@@ -326,10 +331,9 @@ func (q *queue) await(wait time.Duration) error {
 	case hasty:
 		return doze(wait)
 	}
-	if err := q.bell.wait(wait); err != nil {
-		return err
-	}
-	return q.woken()
+	err = q.bell.wait(wait)
+	q.in.rung.Store(true)
+	return err
 }
 
 // prepare has the bell ring for the next frame. It reports ready if there is one already, and hasty if they come too fast to ring for
@@ -350,16 +354,8 @@ func (q *queue) prepare() (ready, hasty bool, err error) {
 	return false, false, q.bell.arm(q.in.rx.fd)
 }
 
-// woken returns what has gone wrong with the socket.
-func (q *queue) woken() error {
-	q.in.mu.Lock()
-	defer q.in.mu.Unlock()
-	if q.d.closed.Load() {
-		return net.ErrClosed
-	}
-	if !q.bell.disarm(q.in.rx.fd) {
-		return nil
-	}
+// fault returns what has gone wrong with the socket.
+func (q *queue) fault() error {
 	errno, err := unix.GetsockoptInt(q.in.rx.fd, unix.SOL_SOCKET, unix.SO_ERROR) // which clears it
 	switch {
 	case err != nil:

@@ -50,7 +50,7 @@ func (r *Runner) startPort(b *binding) {
 	for _, q := range b.queues {
 		w := r.newWorker()
 		b.workers = append(b.workers, w)
-		b.lanes = append(b.lanes, &lane{b: b, queue: q, number: w.number})
+		b.lanes = append(b.lanes, &lane{b: b, queue: q, number: w.number, last: -idle})
 	}
 	lanes := slices.Concat(*r.lanes.Load(), b.lanes)
 	r.lanes.Store(&lanes)

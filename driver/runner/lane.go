@@ -20,6 +20,8 @@ type lane struct {
 	number int // of its worker, which says by which queues its packets leave, whoever forwards them
 
 	mu      sync.Mutex    // of whoever receives, until the packets have gone their way
+	last    time.Duration // when packets came
+	gap     time.Duration // how long none had come before
 	ended   bool          // it is not to be asked again
 	trouble bool          // the last call returned an error; it is for its own worker to ask again
 	backoff time.Duration // before that
@@ -29,9 +31,9 @@ type lane struct {
 func (l *lane) run(w *worker) {
 	tick := tickAfter{r: l.b.r}
 	defer tick.ask()
-	came := 0 // packets since the worker slept
+	vain := 0 // looks
 	for !l.b.stopped.Load() {
-		n, ended, pause := l.look(w)
+		n, gap, ended, pause := l.look(w)
 		tick.received(n > 0)
 		switch {
 		case ended:
@@ -39,14 +41,12 @@ func (l *lane) run(w *worker) {
 		case pause > 0:
 			l.b.pause(pause)
 		case n > 0:
-			came += n
+			w.poll(l.b, &tick, gap)
 		case l.b.r.config.Poll == PollAlways:
-			runtime.Gosched()
-		default:
-			if came > 0 && came <= fewPackets {
-				w.poll(l.b, &tick)
+			if vain++; vain%turnsAlways == 0 {
+				runtime.Gosched()
 			}
-			came = 0
+		default:
 			if err := l.queue.Wait(tick.wait()); err != nil {
 				l.b.pause(l.failed(err))
 			}
@@ -54,15 +54,15 @@ func (l *lane) run(w *worker) {
 	}
 }
 
-// look takes a burst. It reports whether that was the end, or how long to pause after an error.
-func (l *lane) look(w *worker) (n int, ended bool, pause time.Duration) {
+// look takes a burst, which came after a gap. It reports whether that was the end, or how long to pause after an error.
+func (l *lane) look(w *worker) (n int, gap time.Duration, ended bool, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n = l.take(w)
 	if l.trouble {
 		pause = l.backoff
 	}
-	return n, l.ended, pause
+	return n, l.gap, l.ended, pause
 }
 
 // take forwards a burst with a worker, and returns how many packets it was. l.mu is held.
@@ -72,8 +72,10 @@ func (l *lane) take(w *worker) int {
 	}
 	n, err := l.queue.Receive(w.batch, 0)
 	if n > 0 {
+		now := l.b.r.Now()
+		l.gap, l.last = now-l.last, now
 		w.sendBy = l.number
-		w.Process(l.b.port, w.batch[:n], l.b.r.Now())
+		w.Process(l.b.port, w.batch[:n], now)
 		l.backoff = 0
 	}
 	l.trouble = err != nil

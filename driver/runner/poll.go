@@ -22,22 +22,26 @@ const (
 	pollShare = 10
 	// pollSavings is how much of it can be saved up.
 	pollSavings = 20 * time.Millisecond
-	// fewPackets is how many there may have been between two sleeps for a worker to poll: more is a load, where those who sleep are
-	// awake often enough, and longer bursts are the cheaper ones.
-	fewPackets = 16
+	// turns is how often other goroutines get their turn. It may wake a thread each time.
+	turns = time.Millisecond
+	// turnsAlways is the same for PollAlways, in looks at a queue.
+	turnsAlways = 1000
+	// quickest is less than any round takes. It bounds how many there are where time stands still meanwhile, as in package synctest.
+	quickest = 50 * time.Nanosecond
 )
 
 // poller is what the workers of a runner have in common that poll: one at a time does.
 type poller struct {
 	mu     sync.Mutex
 	limit  time.Duration // after a packet; 0 is not to poll
+	rest   time.Duration // that a queue must have had before: under load those who sleep are awake often enough, and bursts are better
 	budget budget
 }
 
 func newPoller(c Config) *poller {
 	p := &poller{limit: c.Poll}
 	if c.Poll == 0 {
-		p.limit = defaultPoll
+		p.limit, p.rest = defaultPoll, defaultPoll
 		p.budget = budget{share: pollShare, savings: pollSavings}
 	}
 	p.limit = max(p.limit, 0)
@@ -65,37 +69,50 @@ func (b *budget) allows(now, want time.Duration) time.Duration {
 // spend is told what was spent.
 func (b *budget) spend(d time.Duration) { b.left -= d }
 
-// poll looks for packets at all queues until none has come for so long. It returns at once if another worker does that already.
-func (w *worker) poll(own *binding, t *tickAfter) {
+// poll looks for packets at all queues until none has come for so long, after a packet that came after a gap. It returns at once if another
+// worker does that already.
+func (w *worker) poll(own *binding, t *tickAfter, gap time.Duration) {
 	p := w.r.poller
-	if p.limit == 0 || !p.mu.TryLock() {
+	if p.limit == 0 || gap < p.rest || !p.mu.TryLock() {
 		return
 	}
 	defer p.mu.Unlock()
-	lanes := *w.r.lanes.Load()
-	some := false
 	begin := w.r.Now()
+	now, turn := begin, begin+turns
 	end := begin + p.budget.allows(begin, p.limit)
-	for now := begin; now < end && !own.stopped.Load(); {
-		if some = w.round(lanes); some {
-			t.received(true)
-			lanes = *w.r.lanes.Load()
-		}
-		runtime.Gosched()
-		yield()
-		now = w.r.Now()
-		if some || now >= end {
+	if end > begin {
+		runtime.Gosched() // a thread that waits for the runtime's poller is woken, as this one does not
+	}
+	some, lanes := false, *w.r.lanes.Load()
+	for rounds := p.limit / quickest; now < end && rounds > 0 && !own.stopped.Load(); rounds-- {
+		lanes = *w.r.lanes.Load()
+		some = w.round(lanes)
+		t.received(some)
+		if now = w.r.Now(); some {
 			p.budget.spend(now - begin)
 			begin = now
-		}
-		if some {
 			end = now + p.budget.allows(now, p.limit)
+			rounds = p.limit / quickest
+		}
+		switch {
+		case now >= turn:
+			turn = now + turns
+			runtime.Gosched()
+			yield(true)
+		case !some:
+			yield(false)
 		}
 	}
+	p.budget.spend(now - begin)
 	if some { // and there may be more, which their own workers do not know of
-		for _, l := range lanes {
-			l.queue.Interrupt()
-		}
+		rouse(lanes)
+	}
+}
+
+// rouse has the workers of queues look at them.
+func rouse(lanes []*lane) {
+	for _, l := range lanes {
+		l.queue.Interrupt()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -26,12 +27,17 @@ type deaf struct {
 	driver.Driver
 	driver.Queue
 	interrupts chan struct{}
+	asleep     chan struct{}                                 // has an element when its worker has come to sleep
 	received   func(batch []*packet.Buffer, err error) error // called in Receive; what it returns, Receive does; nil: nobody
 }
 
 func (d *deaf) Queues() []driver.Queue { return []driver.Queue{d} }
 
 func (d *deaf) Wait(time.Duration) error {
+	select {
+	case d.asleep <- struct{}{}:
+	default:
+	}
 	<-d.interrupts
 	return nil
 }
@@ -55,7 +61,7 @@ func (d *deaf) Receive(batch []*packet.Buffer, wait time.Duration) (int, error) 
 func (r *rig) attachDeaf() (*station, *deaf) {
 	near, far, err := memory.NewPair(memory.Config{})
 	require.NoError(r.t, err)
-	d := &deaf{Driver: near, Queue: near.Queues()[0], interrupts: make(chan struct{}, 1)}
+	d := &deaf{Driver: near, Queue: near.Queues()[0], interrupts: make(chan struct{}, 1), asleep: make(chan struct{}, 1)}
 	return r.attachDriver(d, far), d
 }
 
@@ -72,8 +78,9 @@ func (r *rig) rouse() {
 
 func TestPollsQueuesOfOthers(t *testing.T) {
 	r := newRig(t, runner.Config{Poll: time.Hour}, 1, 1)
-	b, _ := r.attachDeaf()
+	b, d := r.attachDeaf()
 	r.run()
+	<-d.asleep
 	a := r.stations[0]
 	for i := range 10 {
 		a.say(t, b, 1, i, 1)
@@ -142,6 +149,7 @@ func TestDetachWhileAnotherPolls(t *testing.T) {
 		return err
 	}
 	r.run()
+	<-d.asleep
 	r.rouse()
 	b.say(t, r.stations[0], 2, 0, 1)
 	<-inHand
@@ -185,6 +193,7 @@ func TestDetachOfWhoPolls(t *testing.T) {
 		return err
 	}
 	r.run()
+	<-d.asleep
 	a.say(t, to, 1, 0, 1)
 	to.hear(t, 1)
 	const n = 10
@@ -226,6 +235,7 @@ func TestErrorsOfPolledQueues(t *testing.T) {
 		}
 	}
 	r.run()
+	<-d.asleep
 	r.rouse()
 	errs <- down
 	assert.Equal(t, told{b.port, down}, <-all)
@@ -284,6 +294,23 @@ func (w *waitFails) Wait(d time.Duration) error {
 	default:
 		return w.Queue.Wait(d)
 	}
+}
+
+// TestVirtualTime runs a runner where time passes only when all goroutines sleep, so that nobody may poll until it has.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, runner.Config{}, 2, 2)
+		r.run()
+		a, b := r.stations[0], r.stations[1]
+		for i := range 10 {
+			a.say(t, b, 1, i, 1)
+			assert.Equal(t, []int{i}, b.hear(t, 1)[1])
+			b.say(t, a, 2, i, 1)
+			assert.Equal(t, []int{i}, a.hear(t, 1)[2])
+			time.Sleep(time.Second)
+		}
+		r.stop()
+	})
 }
 
 func TestPollingTakesAShare(t *testing.T) {

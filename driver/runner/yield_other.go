@@ -2,4 +2,4 @@
 
 package runner
 
-func yield() {}
+func yield(bool) {}

@@ -223,7 +223,7 @@ func (p *port) read(fd uintptr) bool {
 	defer p.release()
 	for looked := 0; r.n < len(r.batch) && looked < 2*len(r.batch); looked++ {
 		p.prepare()
-		n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov)), uintptr(len(r.iov)))
+		n, _, errno := unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov)), uintptr(len(r.iov)))
 		switch errno {
 		case 0:
 			p.take(int(n))
@@ -389,7 +389,7 @@ func (p *port) write(fd uintptr) bool {
 			continue
 		}
 		setIovec(&t.iov[1], b.Bytes())
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.iov)), uintptr(len(t.iov)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.iov)), uintptr(len(t.iov)))
 		switch errno {
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:

@@ -137,7 +137,7 @@ func (b *Batch) call(trap, fd uintptr, m []message, flags uintptr) (int, unix.Er
 		return 0, 0
 	}
 	for {
-		n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), flags, 0, 0)
+		n, errno := b.syscall(trap, fd, m, flags)
 		switch errno {
 		case 0:
 			return int(n), 0
@@ -146,4 +146,18 @@ func (b *Batch) call(trap, fd uintptr, m []message, flags uintptr) (int, unix.Er
 			return 0, errno
 		}
 	}
+}
+
+// few is how many messages take so little time that the scheduler need not be told: it wakes its monitor if all was idle before (the first
+// of a program's system calls after a sleep does so), which takes longer than the messages.
+const few = 4
+
+func (b *Batch) syscall(trap, fd uintptr, m []message, flags uintptr) (uintptr, unix.Errno) {
+	at, n := uintptr(unsafe.Pointer(&m[0])), uintptr(len(m))
+	if len(m) <= few || trap == unix.SYS_RECVMMSG {
+		n, _, errno := unix.RawSyscall6(trap, fd, at, n, flags, 0, 0)
+		return n, errno
+	}
+	n, _, errno := unix.Syscall6(trap, fd, at, n, flags, 0, 0)
+	return n, errno
 }

@@ -41,6 +41,8 @@ const (
 	farther = 2
 	someFar = 16
 
+	farBuckets = 1 << 13 // from which on an array, of 512 KiB, is not in the nearest caches
+
 	hintBuckets = 1 << 15 // from which on an array, of 2 MiB, has hints
 	atOnce      = 256     // buckets that one write moves, in some microseconds, rather than leave a small map in two arrays
 )
@@ -156,6 +158,13 @@ func LoadAll[K, V ~uint64](m *Map, keys []K, values []V) {
 	values = values[:len(keys):len(values)]
 	buckets, seed, shift := v.buckets, v.seed, v.shift&63
 	first := &buckets[0]
+	if len(buckets) >= farBuckets { // a loop of loads alone has twice as many of them under way as the one below
+		for _, k := range keys {
+			if at := uint64(k) * seed >> shift; at < uint64(len(buckets)) {
+				buckets[at].keys[0].Load()
+			}
+		}
+	}
 	missed := 0
 	for i, k := range keys {
 		key, b := uint64(k), first
