@@ -60,6 +60,11 @@ func runChanges() (all []runChange) {
 		}
 		add(dev+" of no bridge", func(e *Engine) error { return e.SetMaster(dev, "") })
 	}
+	for _, mtu := range []int{135, 136} { // 140 bytes are sent with 136: a tag's worth more
+		add("p0 with a smaller MTU than its bridge", func(e *Engine) error {
+			return errors.Join(e.SetLink("br0", LinkChange{MTU: Set(1400)}), e.SetLink("p0", LinkChange{MTU: Set(mtu)}))
+		})
+	}
 	add("isolated from each other", func(e *Engine) error {
 		p := BridgePort{Isolated: true}
 		return errors.Join(e.SetBridgePort("p0", p), e.SetBridgePort("p1", p), e.SetBridgePort("vx9", p))

@@ -191,6 +191,13 @@ func runKinds() map[string][]*runKind {
 				return burstFrame(brMAC, MACOf(0x020000000205), burstPacket("10.2.0.9", "10.60.0.9", sized(i)))
 			}, runLen},
 			{"up, on link", up("10.1.0.9"), 0},
+			{"up, to a station", up("10.2.0.9"), 0},
+			{"up, to a station, of strangers", func(i int) []byte {
+				return burstFrame(brMAC, from(MACOf(0x020000000500), i), burstPacket("10.2.0.9", "10.2.0.9", sized(i)))
+			}, 0},
+			{"up, of strangers", func(i int) []byte {
+				return burstFrame(brMAC, from(MACOf(0x020000000600), i), burstPacket("10.2.0.9", "10.60.0.9", sized(i)))
+			}, runLen},
 			{"up, several ways", up("10.62.0.9"), 0},
 			{"up, to the node", up("10.2.0.1"), 0},
 			{"up, nowhere", up("10.99.0.9"), 0},
@@ -394,6 +401,9 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	require.NoError(t, n.AddRoute(Route{Prefix: groups, Via: netip.MustParseAddr("10.1.0.9")}))
 	require.NoError(t, errors.Join(err, n.AddRoute(Route{Prefix: netip.PrefixFrom(host, 32), Dev: "eth1"}),
 		n.AddNeigh(Neigh{Addr: host, Dev: "eth1", MAC: hostMAC})))
+	for _, addr := range []string{"10.2.0.1", "10.60.0.9", "10.61.0.9"} { // neighbours whom no packet is for
+		require.NoError(t, n.AddNeigh(Neigh{Addr: netip.MustParseAddr(addr), Dev: "br0", MAC: s1}))
+	}
 	for _, name := range []string{"eth0", "eth2", "tun0", "br0", "vx2"} {
 		require.NoError(t, n.SetConf(name, Conf{Forwarding: true}))
 	}
@@ -468,7 +478,7 @@ func (x *runTwins) take(t *testing.T, what, port string, now time.Duration, pack
 	x.short.sent, x.long.sent = nil, nil
 }
 
-// TestRunsAreWhatTheLongWayIs has each kind of packets as a run, with one of each other kind in its midst.
+// TestRunsAreWhatTheLongWayIs has each kind of packets as a run, with one of each other kind in its midst and one behind it.
 func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 	for port, kinds := range runKinds() {
 		for i, watched := range []string{port, "eth0", "eth1", "br0", "vx1", "vx7", "vx9", "vx2", "tun0", "p1"} {
@@ -484,7 +494,7 @@ func TestRunsAreWhatTheLongWayIs(t *testing.T) {
 						if watched != port && (k+o)%16 != 0 {
 							continue // it takes long
 						}
-						packets := slices.Insert(kind.packets(2*runLen), runLen, other.packets(1)...)
+						packets := append(slices.Insert(kind.packets(2*runLen), runLen, other.packets(1)...), other.packets(1)...)
 						x.take(t, kind.name+" and "+other.name, port, now, packets...)
 						now += 40 * time.Millisecond // within seconds, stations are to be heard again
 					}
