@@ -402,7 +402,9 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	require.NoError(t, errors.Join(err, n.AddRoute(Route{Prefix: netip.PrefixFrom(host, 32), Dev: "eth1"}),
 		n.AddNeigh(Neigh{Addr: host, Dev: "eth1", MAC: hostMAC})))
 	for _, addr := range []string{"10.2.0.1", "10.60.0.9", "10.61.0.9"} { // neighbours whom no packet is for
-		require.NoError(t, n.AddNeigh(Neigh{Addr: netip.MustParseAddr(addr), Dev: "br0", MAC: s1}))
+		a := netip.MustParseAddr(addr)
+		require.NoError(t, n.AddNeigh(Neigh{Addr: a, Dev: "br0", MAC: s1}))
+		_ = n.neighs.Output(n.Index("br0"), number(a), nil, 0, burstTime, nil) // ready, as after a packet
 	}
 	for _, name := range []string{"eth0", "eth2", "tun0", "br0", "vx2"} {
 		require.NoError(t, n.SetConf(name, Conf{Forwarding: true}))
