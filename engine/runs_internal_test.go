@@ -162,6 +162,7 @@ func runKinds() map[string][]*runKind {
 			{"to a station, padded", padded(station(s1, s0)), runLen},
 			{"to a station, of strangers", strangers(s1, MACOf(0x020000000300)), runLen},
 			{"to the overlay", station(r0, s0), runLen},
+			{"to another overlay", station(r9, s0), runLen},
 			{"to the overlay, of strangers", strangers(r0, MACOf(0x020000000300)), runLen},
 			{"to the overlay, of the bridge's own address", station(r0, brMAC), runLen},
 			{"empty", short(station(s1, s0), 0), 0},
@@ -394,7 +395,8 @@ func newRunNode(t *testing.T, anyPeer bool, with ...func(*Config)) *runNode {
 	require.NoError(t, err)
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx9", MTU: 1450, Up: true}, VNI: 9})
 	require.NoError(t, errors.Join(err, n.SetMaster("vx9", "br0"), n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Master: true, Flags: fdb.Static}),
-		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")})))
+		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx9", Dst: netip.MustParseAddr("10.0.0.8")}),
+		n.AddFDB(FDBEntry{MAC: r9, Dev: "vx7", Dst: netip.MustParseAddr("10.0.0.8")}))) // which its bridge does not ask
 	_, err = n.AddVXLAN(VXLAN{Link: Link{Name: "vx2", MAC: vx2MAC, MTU: 1450, Up: true}, VNI: 2, NoLearning: true})
 	// Groups have a route, so that it is not for want of one that packets to them are not forwarded.
 	host, groups := netip.MustParseAddr("10.70.0.9"), netip.MustParsePrefix("224.0.0.0/4")
