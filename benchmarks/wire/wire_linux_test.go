@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/culvert-net/culvert/internal/netnstest"
 	"github.com/culvert-net/culvert/internal/overlay"
@@ -54,6 +55,13 @@ var all = []work{
 		return rate(t, place{n.A.Pod, overlay.Eth0}, frames, place{n.B.Pod, overlay.Eth0}, len(frames[0]))
 	}},
 	{"ping, idle", "µs", false, func(t *testing.T, s overlay.Subject) float64 { return ping(t, overlay.Join(t, overlay.Config{}, s, s)) }},
+	{"ping, awake", "µs", false, func(t *testing.T, s overlay.Subject) float64 {
+		if c, ok := s.(overlay.Culvert); ok {
+			c.Run.Poll = time.Second // from one ping to the next
+			s = c
+		}
+		return ping(t, overlay.Join(t, overlay.Config{}, s, s))
+	}},
 	{"TCP out, Linux beyond", "Gbit/s", true, func(t *testing.T, s overlay.Subject) float64 {
 		return tcp(t, overlay.Join(t, overlay.Config{}, s, overlay.Linux{}), false)
 	}},
