@@ -109,15 +109,6 @@ func (r *run) inside(p []byte, total int) int {
 	return r.size(p) - ethernet.HeaderLen
 }
 
-// cut leaves the frame of a packet of total bytes of what came in: without tunnel headers, and Ethernet's padding.
-func (r *run) cut(b *packet.Buffer, total int) {
-	if r.tunnel == nil {
-		_ = b.Truncate(ethernet.HeaderLen + total)
-	} else {
-		_ = b.Strip(r.start, r.start+ethernet.HeaderLen+total)
-	}
-}
-
 // sums are of the packets of a run.
 type sums struct {
 	received int // bytes, as the port received them

@@ -61,7 +61,11 @@ func (w *Worker) runOut(x *burst, r *run, all *[burstSize]*resolved, n int) int 
 			continue
 		}
 		s.inside += r.inside(p, int(total))
-		r.cut(b, int(total))
+		if r.tunnel == nil {
+			_ = b.Truncate(ethernet.HeaderLen + int(total)) // Ethernet's padding
+		} else {
+			_ = b.Strip(r.start, r.start+ethernet.HeaderLen+int(total))
+		}
 		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
 		var err error
 		switch to.kind {
@@ -136,7 +140,11 @@ func (w *Worker) runDown(x *burst, r *run, n int) int {
 		s.received += len(p)
 		s.inside += r.inside(p, total)
 		bytes += total
-		r.cut(b, total)
+		if r.tunnel == nil {
+			_ = b.Truncate(ethernet.HeaderLen + total)
+		} else {
+			_ = b.Strip(r.start, r.start+ethernet.HeaderLen+total)
+		}
 		decrementTTL((*[ipv4.HeaderLen]byte)(h[ethernet.HeaderLen:]))
 		putEthernet((*[ethernet.HeaderLen]byte)(h[:]), uint64(x.keys[done&(burstSize-1)]), br.mac)
 		out.n.send(w, out.d, b)
