@@ -12,7 +12,9 @@ import (
 
 // Values of Config.Poll.
 const (
-	PollAlways time.Duration = -1 // each worker asks its own queue all the time, and takes a processor
+	// PollAlways has each worker ask its own queue all the time. Each takes a processor: where there are fewer than queues, and none for
+	// others, nothing is slower. A long Poll takes one, for all queues.
+	PollAlways time.Duration = -1
 	PollNever  time.Duration = -2
 )
 
