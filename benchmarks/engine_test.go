@@ -60,16 +60,15 @@ const cacheLine = 8 // words
 
 var sums [2 * cacheLine]uint64 // so that nothing is left out
 
-// arithmetic is instructions of which many can be done at once.
+// arithmetic is instructions that a processor can do as many of at once as it is wide: no sum waits for another one.
 func arithmetic(rounds int) uint64 {
-	var a, b, c, d uint64 = 1, 2, 3, 4
+	var s [8]uint64
+	a, b, c, d, e, f, g, h := s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
 	for i := range uint64(rounds) {
-		a, b, c, d = a+i, b^i<<1, c+i>>1, d-i
-		a, b, c, d = a^3, b+5, c^7, d+9
-		a, b, c, d = a+i<<3, b^i>>2, c+i<<2, d^i
-		a, b, c, d = a^5, b+3, c^9, d+7
+		a, b, c, d = a+i, b^i, c-i, d|i
+		e, f, g, h = e+i, f^i, g-i, h|i
 	}
-	return a ^ b ^ c ^ d
+	return a ^ b ^ c ^ d ^ e ^ f ^ g ^ h
 }
 
 // encapGopacketSum is encapGopacket with the outer UDP checksum.

@@ -173,7 +173,10 @@ func (e *Engine) remade(name string, v VXLAN) error {
 // TestRunsOnceNodesChange changes nodes that have forwarded each kind of packets.
 func TestRunsOnceNodesChange(t *testing.T) {
 	all := runKinds()
-	for _, c := range runChanges() {
+	for i, c := range runChanges() {
+		if raceEnabled && i%8 != 0 {
+			continue // there is one goroutine
+		}
 		t.Run(c.name, func(t *testing.T) {
 			x := newRunTwins(t, true)
 			for _, again := range []string{"before", "after"} {
